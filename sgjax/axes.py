@@ -1,0 +1,23 @@
+"""The alphabet of axes: every array axis in sgjax has one capital letter, here and nowhere else.
+
+The letters stand in type annotations (`q: Float[Array, "T K G H"]`), in einsums, in the checkpoint
+tables of `sgjax/models` (lower case there: `"(k g h) d -> d k g h"`), and in the sharding rules.
+"""
+
+AXES = {
+    "T": "tokens of a step, all requests end to end",
+    "S": "rows of a step: one request's share each",
+    "R": "rows of a step whose logits are wanted",
+    "P": "pages of the KV cache",
+    "B": "tokens of a page",
+    "C": "pages of one row's page table",
+    "D": "model width",
+    "F": "feed-forward width",
+    "K": "key/value heads",
+    "G": "query heads that share one key/value head",
+    "N": "query heads: K times G",
+    "H": "size of one head",
+    "E": "experts",
+    "V": "vocabulary",
+    "L": "layers",
+}

@@ -1,0 +1,126 @@
+"""Every error that sgjax raises on purpose.
+
+    SgjaxError
+    ├── ConfigError            the options, or a checkpoint: raised before serving
+    │   └── CheckpointError    a file of the checkpoint is missing, damaged or misshapen
+    ├── RequestError           one request is at fault (HTTP 4xx); all others go on
+    │   ├── InvalidRequest     a value of it is not allowed
+    │   ├── ContextTooLong     its prompt does not fit the context
+    │   ├── NeverFits          it needs more cache than the engine has
+    │   ├── ModelNotFound      it names a model that is not served
+    │   ├── QueueFull          too many requests wait (429)
+    │   └── RequestAborted     somebody asked for its end
+    ├── RequestFailed          the engine failed while it computed this request (500)
+    ├── Draining               the server is about to stop (503)
+    └── EngineDead             the engine is gone (503)
+
+A message says what is, what is allowed, and what to do.
+"""
+
+
+class SgjaxError(Exception):
+    """The root of the tree."""
+
+
+class ConfigError(SgjaxError):
+    """Options that cannot be served with."""
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint that cannot be loaded."""
+
+
+class RequestError(SgjaxError):
+    """A request at fault. `code` and `param` are OpenAI's fields, `status` is HTTP's."""
+
+    status = 400
+    type = "invalid_request_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(RequestError):
+    """A value that is not allowed."""
+
+    code = "invalid_value"
+
+
+class ContextTooLong(RequestError):
+    """A prompt (with the tokens it asks for) that does not fit the context."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, num_tokens: int, limit: int, *, param: str | None = None):
+        super().__init__(
+            f"The prompt has {num_tokens} tokens, but this model reads at most {limit}. "
+            f"Shorten it by {num_tokens - limit}, or serve with a larger --context-length.",
+            param=param,
+        )
+
+
+class NeverFits(RequestError):
+    """A request that needs more cache than there is, however long it waits."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, num_tokens: int, limit: int):
+        super().__init__(
+            f"The request may need the cache of {num_tokens} tokens, but this server holds at most "
+            f"{limit}. Ask for {num_tokens - limit} fewer, or serve with a larger "
+            "--max-total-tokens or --mem-fraction-static."
+        )
+
+
+class ModelNotFound(RequestError):
+    """A request for a model that is not served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class QueueFull(RequestError):
+    """Too many requests wait already."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+
+
+class RequestAborted(RequestError):
+    """A request that was ended by an abort."""
+
+    code = "aborted"
+
+
+class _Unavailable(SgjaxError):
+    status = 503
+    type = "server_error"
+    code: str | None = None
+    param: str | None = None
+
+    def __init__(self, message: str):
+        super().__init__(message)
+        self.message = message
+
+
+class RequestFailed(_Unavailable):
+    """The engine failed while it computed this request; others go on."""
+
+    status = 500
+    code = "request_failed"
+
+
+class Draining(_Unavailable):
+    """The server finishes what runs and takes nothing new."""
+
+    code = "draining"
+
+
+class EngineDead(_Unavailable):
+    """The engine process or thread has ended."""
+
+    code = "engine_dead"

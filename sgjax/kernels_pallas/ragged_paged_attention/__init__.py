@@ -1,0 +1,47 @@
+"""Attention of ragged rows of new tokens over a paged cache: the contract, and its dispatch."""
+
+import dataclasses
+
+import jax
+from jaxtyping import Array, Float, Int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RaggedRows:
+    """Which tokens of a step belong to which row, and where each row's keys and values lie.
+
+    Row s owns the tokens [starts[s], starts[s] + num_tokens[s]) of the step; they are the last
+    num_tokens[s] of lengths[s] tokens in its cache (written already). Token i of the cache lies in
+    slot `tables[s, i // B] * B + i % B`. Rows that pad the step have num_tokens 0 and lengths 0.
+    The first num_decode rows have exactly one token each, at starts[s] == s.
+    """
+
+    tables: Int32[Array, "S C"]
+    starts: Int32[Array, "S"]
+    num_tokens: Int32[Array, "S"]
+    lengths: Int32[Array, "S"]
+    num_decode: Int32[Array, ""]
+
+
+def ragged_paged_attention(
+    q: Float[Array, "T K G H"],
+    k: Float[Array, "slots K H"],
+    v: Float[Array, "slots K H"],
+    rows: RaggedRows,
+    *,
+    page_size: int,
+    scale: float,
+    window: int | None = None,
+    soft_cap: float | None = None,
+    only_decode: bool = False,
+    implementation: str | None = None,
+) -> Float[Array, "T K G H"]:
+    """Causal attention of every new token to its row's cache, up to and including itself.
+
+    `window` lets a token see itself and the window - 1 tokens before it. `soft_cap` makes scores
+    soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
+    zero for tokens of no row. `only_decode` promises statically that every row has at most one
+    token (T == S). `implementation` is "reference", "triton" or None: the best for the platform.
+    """
+    raise NotImplementedError
