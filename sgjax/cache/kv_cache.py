@@ -1,7 +1,6 @@
 """Keys and values on the device: per layer, K and V apart, one array each over all slots."""
 
 import dataclasses
-from typing import Self
 
 import jax
 from jaxtyping import Array, Float, Int32
@@ -20,7 +19,7 @@ class LayerKV:
         k: Float[Array, "T K H"],
         v: Float[Array, "T K H"],
         slots: Int32[Array, "T"],
-    ) -> Self:
+    ) -> "LayerKV":
         """Puts new keys and values in their slots; a slot past the end (padding) is dropped."""
         return dataclasses.replace(
             self,

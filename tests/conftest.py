@@ -1,0 +1,124 @@
+"""What every test has: two CPU devices, strict JAX, checked shapes, hypothesis, leak checks.
+
+JAX reads its options from the environment when it is first imported, so nothing here imports it:
+tests of host logic stay free of it, and processes that a test starts inherit the options.
+"""
+
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import hypothesis
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _jax_options() -> dict[str, str]:
+    devices = "--xla_force_host_platform_device_count=2"
+    return {
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS") or "cpu",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip(),
+        "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+        "JAX_NUMPY_RANK_PROMOTION": "raise",
+        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
+            "JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax")
+        ),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        # No test reads the hub: a model that is not on the disk is an error, not a wait.
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+os.environ.update(_jax_options())
+
+# Modules whose functions take and return arrays: beartype checks their shapes at every call.
+# Host logic is left out: it checks its own input, and tests hand it wrong types on purpose.
+ARRAY_MODULES = [
+    "sgjax.cache.kv_cache",
+    "sgjax.engine.runner",
+    "sgjax.engine.sampler",
+    "sgjax.engine.step",
+    "sgjax.kernels_pallas",
+    "sgjax.layers",
+    "sgjax.models",
+]
+
+hypothesis.settings.register_profile(
+    "ci", max_examples=100, derandomize=True, deadline=None, database=None
+)
+hypothesis.settings.register_profile("soak", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure() -> None:
+    from jaxtyping import install_import_hook
+
+    install_import_hook(ARRAY_MODULES, "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_gpu = os.environ["JAX_PLATFORMS"] != "cpu"
+    for item in items:
+        if item.get_closest_marker("device") and not on_gpu:
+            item.add_marker(
+                pytest.mark.skip(reason="needs a GPU: JAX_PLATFORMS=cuda pytest -m device")
+            )
+
+
+class Holdings(NamedTuple):
+    """What a process holds that a test might leave behind."""
+
+    threads: frozenset[threading.Thread]
+    descriptors: frozenset[str]
+    children: frozenset[int]
+
+    @classmethod
+    def now(cls) -> "Holdings":
+        return cls(frozenset(threading.enumerate()), _open_descriptors(), _children())
+
+    def gained_since(self, before: "Holdings") -> str:
+        """What is held now and was not before, in words; empty if nothing is."""
+        found = [f"thread {thread.name}" for thread in self.threads - before.threads]
+        found += [f"descriptor {name}" for name in sorted(self.descriptors - before.descriptors)]
+        found += [f"child process {pid}" for pid in sorted(self.children - before.children)]
+        return ", ".join(found)
+
+
+def _open_descriptors() -> frozenset[str]:
+    names = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            names.append(f"{number} -> {os.readlink(f'/proc/self/fd/{number}')}")
+        except FileNotFoundError:
+            continue  # the one that listed the folder
+    return frozenset(names)
+
+
+def _children() -> frozenset[int]:
+    found = set()
+    for task in pathlib.Path("/proc/self/task").iterdir():
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except FileNotFoundError:
+            continue  # a thread that just ended
+    return frozenset(found)
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails the test if it leaves a thread, an open descriptor or a child process behind.
+
+    What ends by itself gets five seconds for it.
+    """
+    before = Holdings.now()
+    yield
+    deadline = time.monotonic() + 5
+    while (left := Holdings.now().gained_since(before)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left, f"left behind: {left}"
