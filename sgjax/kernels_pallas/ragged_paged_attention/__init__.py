@@ -1,9 +1,12 @@
 """Attention of ragged rows of new tokens over a paged cache: the contract, and its dispatch."""
 
 import dataclasses
+import importlib
 
 import jax
 from jaxtyping import Array, Float, Int32
+
+IMPLEMENTATIONS = ("reference", "triton")
 
 
 @jax.tree_util.register_dataclass
@@ -42,6 +45,26 @@ def ragged_paged_attention(
     `window` lets a token see itself and the window - 1 tokens before it. `soft_cap` makes scores
     soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
     zero for tokens of no row. `only_decode` promises statically that every row has at most one
-    token (T == S). `implementation` is "reference", "triton" or None: the best for the platform.
+    token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
+    "triton" or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The
+    op works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
     """
-    raise NotImplementedError
+    if implementation is None:
+        implementation = "triton" if jax.default_backend() == "gpu" else "reference"
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"Attention has no implementation {implementation!r}: "
+            f"pass one of {', '.join(IMPLEMENTATIONS)}, or None for the best on this platform."
+        )
+    module = importlib.import_module(f"{__name__}.{implementation}")
+    return module.ragged_paged_attention(
+        q,
+        k,
+        v,
+        rows,
+        page_size=page_size,
+        scale=scale,
+        window=window,
+        soft_cap=soft_cap,
+        only_decode=only_decode,
+    )

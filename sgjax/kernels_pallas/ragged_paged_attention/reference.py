@@ -1,0 +1,135 @@
+"""Ragged paged attention in plain JAX: the measure of the kernels, and what serves on a CPU.
+
+The loops run to the longest row of the step, not to the end of the tables, and hold one block of
+keys and values at a time. Rows of one token go side by side; longer rows go one tile of tokens
+after the other, so that a tile's keys are gathered once for all its tokens.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int32
+
+from sgjax.kernels_pallas.ragged_paged_attention.plan import query_blocks
+
+NEVER = -1e30
+TILE = 64
+"""Tokens of a long row that are computed together."""
+BLOCK = 128
+"""Cached tokens that are read together."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """W pieces of rows, at most M new tokens each: token t of a tile has position first + t."""
+
+    q: Float[Array, "W M K G H"]
+    tables: Int32[Array, "W C"]
+    first: Int32[Array, "W"]
+    count: Int32[Array, "W"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is the same for all rows of the call."""
+
+    page_size: int
+    scale: float
+    window: int | None
+    soft_cap: float | None
+
+
+def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "W M K G H"]:
+    """Attention of every tile to its row's cache; float32, zero past a tile's count."""
+    W, M, K, G, H = tiles.q.shape
+    end = tiles.first + tiles.count  # positions [start, end) are seen by some token of the tile
+    start = jnp.zeros_like(end)
+    if options.window is not None:
+        start = jnp.maximum(tiles.first - options.window + 1, 0)
+    q = (tiles.q.astype(jnp.float32) * options.scale).transpose(0, 2, 3, 1, 4)
+    q = q.reshape(W, K, G * M, H)
+    position = jnp.tile(tiles.first[:, None] + jnp.arange(M), (1, G))
+
+    def block(i, carry):
+        top, total, out = carry
+        at = i * BLOCK + jnp.arange(BLOCK)
+        # Positions outside [start, end) are masked: they read a slot of the row all the same,
+        # since another request's slot may hold NaN, and 0 * NaN is NaN.
+        inside = jnp.clip(at, start[:, None], jnp.maximum(end - 1, 0)[:, None])
+        page = jnp.take_along_axis(tiles.tables, inside // options.page_size, axis=1)
+        slots = page * options.page_size + inside % options.page_size
+        keys, values = (x[slots].astype(jnp.float32) for x in (k, v))  # [W, BLOCK, K, H]
+        scores = jnp.einsum("WKMH,WBKH->WKMB", q, keys, precision="highest")
+        if options.soft_cap is not None:
+            scores = options.soft_cap * jnp.tanh(scores / options.soft_cap)
+        seen = at <= position[:, :, None]
+        if options.window is not None:
+            seen &= at > position[:, :, None] - options.window
+        scores = jnp.where(seen[:, None], scores, NEVER)
+        new_top = jnp.maximum(top, scores.max(-1))
+        p = jnp.exp(scores - new_top[..., None])
+        shrink = jnp.exp(top - new_top)
+        out = out * shrink[..., None] + jnp.einsum(
+            "WKMB,WBKH->WKMH", p, values, precision="highest"
+        )
+        return new_top, total * shrink + p.sum(-1), out
+
+    live = tiles.count > 0
+    lo = jnp.min(jnp.where(live, start // BLOCK, tiles.tables.shape[1] * options.page_size))
+    hi = jnp.max(jnp.where(live, (end + BLOCK - 1) // BLOCK, 0))
+    init = (q[..., 0] * 0 + NEVER, q[..., 0] * 0, q * 0)
+    _, total, out = lax.fori_loop(lo, hi, block, init)
+    out = (
+        (out / jnp.where(total > 0, total, 1.0)[..., None])
+        .reshape(W, K, G, M, H)
+        .transpose(0, 3, 1, 2, 4)
+    )
+    own = jnp.arange(M) < tiles.count[:, None]
+    return jnp.where(own[..., None, None, None], out, 0)
+
+
+def decode(q: Array, k: Array, v: Array, rows, options: Options) -> Float[Array, "T K G H"]:
+    """The tokens of the first num_decode rows, all rows side by side; the others are zero."""
+    n = min(q.shape[0], rows.lengths.shape[0])
+    tiles = Tiles(
+        q=q[:n, None],
+        tables=rows.tables[:n],
+        first=rows.lengths[:n] - 1,
+        count=(jnp.arange(n) < rows.num_decode).astype(jnp.int32),
+    )
+    out = attend(tiles, k, v, options)[:, 0].astype(q.dtype)
+    return jnp.pad(out, ((0, q.shape[0] - n), (0, 0), (0, 0), (0, 0)))
+
+
+def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> Array:
+    """Puts the tokens of the rows after the decode rows into `out`, one tile after the other."""
+    T, M = q.shape[0], min(TILE, q.shape[0])
+    blocks = query_blocks(rows, T, M)
+    padding = ((0, M), (0, 0), (0, 0), (0, 0))  # a tile may reach past the last token
+    q = jnp.pad(q, padding)
+
+    def tile(i, out):
+        row, token, count = blocks.row[i], blocks.token[i], blocks.count[i]
+        tiles = Tiles(
+            q=lax.dynamic_slice_in_dim(q, token, M)[None],
+            tables=rows.tables[row][None],
+            first=blocks.position[i][None],
+            count=count[None],
+        )
+        new = attend(tiles, k, v, options)[0].astype(out.dtype)
+        old = lax.dynamic_slice_in_dim(out, token, M)
+        own = (jnp.arange(M) < count)[:, None, None, None]
+        return lax.dynamic_update_slice_in_dim(out, jnp.where(own, new, old), token, 0)
+
+    num_blocks = jnp.sum(blocks.count > 0)
+    return lax.fori_loop(0, num_blocks, tile, jnp.pad(out, padding))[:T]
+
+
+def ragged_paged_attention(q, k, v, rows, *, page_size, scale, window, soft_cap, only_decode):
+    """The contract in plain JAX. Accumulates in float32 whatever the inputs are."""
+    options = Options(page_size, scale, window, soft_cap)
+    out = decode(q, k, v, rows, options)
+    return out if only_decode else extend(out, q, k, v, rows, options)
