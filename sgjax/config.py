@@ -5,73 +5,260 @@ fields here, so an option is added in this file and nowhere else.
 """
 
 import dataclasses
-from typing import Any, Literal
+import difflib
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
+from sgjax.errors import ConfigError
+from sgjax.options import Option, Rule, at_least, option, options_of
+from sgjax.sglang_flags import IGNORED, LATER, LATER_NAMES, UNREAD_FORMATS
 
-def _option(default: Any, group: str, help: str, **extra: Any) -> Any:
-    """A field with what the command line says about it. `extra`: aliases, metavar, hidden."""
-    return dataclasses.field(default=default, metadata={"group": group, "help": help, **extra})
+logger = logging.getLogger(__name__)
+
+_SHARE = Rule(words="above 0 and below 1", holds=lambda share: 0 < share < 1)
+_PAGE = Rule(
+    words="that is a power of two from 1 to 128",
+    holds=lambda size: 1 <= size <= 128 and size & (size - 1) == 0,
+)
+_PORT = Rule(words="from 1 to 65535", holds=lambda port: 1 <= port <= 65535)
+_POSITIVE = Rule(words="above 0", holds=lambda value: value > 0)
+_NOT_EMPTY = Rule(words="that is not empty", holds=bool)
+_SEED = Rule(words="from 0 to 2**63 - 1", holds=lambda seed: 0 <= seed < 2**63)
+
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+
+GROUPS = {
+    "model": "Model",
+    "memory": "Memory",
+    "scheduling": "Scheduling",
+    "devices": "Devices",
+    "server": "Server",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServeConfig:
-    """Everything that can be chosen. Names are SGLang's where SGLang has them."""
+    """Everything that can be chosen. Names are SGLang's where SGLang has them.
 
-    # Model
-    model_path: str = _option("demo", "model", "folder, hub id, or 'demo': the built-in model")
-    tokenizer_path: str | None = _option(None, "model", "tokenizer, if not the model's own")
-    tokenizer_mode: Literal["auto", "slow"] = _option("auto", "model", "slow: no fast tokenizer")
-    skip_tokenizer_init: bool = _option(False, "model", "token ids in and out, no text")
-    load_format: Literal["auto", "safetensors", "dummy"] = _option(
+    Raises:
+        ConfigError: for a value that is not allowed, with the option, the value, and what is.
+    """
+
+    model_path: str = option(
+        "demo",
+        "model",
+        "folder, hub id, or 'demo': the built-in model",
+        rule=_NOT_EMPTY,
+        aliases=["model"],
+    )
+    tokenizer_path: str | None = option(
+        None, "model", "folder or hub id of the tokenizer, if not the model's own", rule=_NOT_EMPTY
+    )
+    tokenizer_mode: Literal["auto", "slow"] = option("auto", "model", "slow: no fast tokenizer")
+    skip_tokenizer_init: bool = option(False, "model", "token ids in and out, no text")
+    load_format: Literal["auto", "safetensors", "dummy"] = option(
         "auto", "model", "dummy: random weights from config.json alone"
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "half", "float"] = _option(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "half", "float"] = option(
         "auto", "model", "auto: bfloat16 on accelerators, float32 on a CPU"
     )
-    context_length: int | None = _option(None, "model", "tokens of a request, prompt and output")
-    revision: str | None = _option(None, "model", "branch, tag or commit of a hub id")
-    served_model_name: str | None = _option(None, "model", "the name in /v1/models")
-    chat_template: str | None = _option(None, "model", "a .jinja file instead of the model's own")
+    context_length: int | None = option(
+        None,
+        "model",
+        "tokens of a request, prompt and output (default: the model's)",
+        rule=at_least(1),
+    )
+    revision: str | None = option(
+        None, "model", "branch, tag or commit of a hub id", rule=_NOT_EMPTY
+    )
+    served_model_name: str | None = option(
+        None, "model", "the name in /v1/models (default: the model's path)", rule=_NOT_EMPTY
+    )
+    chat_template: str | None = option(
+        None, "model", "a .jinja file instead of the model's own", rule=_NOT_EMPTY
+    )
 
-    # Memory and scheduling
-    mem_fraction_static: float | None = _option(
-        None, "memory", "share of device memory for weights and cache (default 0.88)"
+    mem_fraction_static: float | None = option(
+        None, "memory", "share of device memory for weights and cache (default 0.88)", rule=_SHARE
     )
-    max_total_tokens: int | None = _option(None, "memory", "tokens the cache holds")
-    page_size: int = _option(16, "memory", "tokens of a cache page: a power of two up to 128")
-    max_running_requests: int | None = _option(None, "scheduling", "requests computed at a time")
-    max_queued_requests: int = _option(1024, "scheduling", "requests that may wait; then 429")
-    chunked_prefill_size: int | None = _option(
-        None, "scheduling", "prompt tokens of a step (default 8192 on a GPU); 0: no chunks"
+    max_total_tokens: int | None = option(
+        None, "memory", "tokens the cache holds (default: as many as fit)", rule=at_least(1)
     )
-    max_prefill_tokens: int = _option(16384, "scheduling", "new prompt tokens of a step, at most")
-    schedule_policy: Literal["lpm", "fcfs", "random", "dfs-weight"] = _option(
+    page_size: int = option(16, "memory", "tokens of a cache page", rule=_PAGE)
+
+    max_running_requests: int | None = option(
+        None, "scheduling", "requests computed at a time (default: by device)", rule=at_least(1)
+    )
+    max_num_reqs: int | None = option(
+        None, "scheduling", "a second bound on the requests computed at a time", rule=at_least(1)
+    )
+    max_queued_requests: int = option(
+        1024, "scheduling", "requests that may wait; then 429", rule=at_least(1)
+    )
+    chunked_prefill_size: int | None = option(
+        None,
+        "scheduling",
+        "prompt tokens of a step (default 8192 on a GPU); 0: no chunks",
+        rule=at_least(-1),
+    )
+    max_prefill_tokens: int = option(
+        16384, "scheduling", "new prompt tokens of a step, at most", rule=at_least(1)
+    )
+    schedule_policy: Literal["lpm", "fcfs", "random", "dfs-weight"] = option(
         "lpm", "scheduling", "who comes first: longest cached prefix, arrival, chance, tree order"
     )
-    schedule_conservativeness: float = _option(
-        1.0, "scheduling", "higher: more pages kept for running requests, fewer retractions"
+    schedule_conservativeness: float = option(
+        1.0,
+        "scheduling",
+        "higher: more pages kept for running requests, fewer retractions",
+        rule=at_least(0),
     )
-    disable_radix_cache: bool = _option(False, "scheduling", "no prefix caching")
-    disable_overlap_schedule: bool = _option(False, "scheduling", "read each step before the next")
-    random_seed: int | None = _option(None, "scheduling", "seed of requests without a seed")
+    disable_radix_cache: bool = option(False, "scheduling", "no prefix caching")
+    disable_overlap_schedule: bool = option(False, "scheduling", "read each step before the next")
+    random_seed: int | None = option(
+        None, "scheduling", "seed of requests without a seed (default: by chance)", rule=_SEED
+    )
 
-    # Devices
-    tp_size: int = _option(1, "devices", "devices that share the model", aliases=["tensor-parallel-size", "tp"])
-    attention_backend: Literal["auto", "reference", "triton"] = _option(
+    tp_size: int = option(
+        1,
+        "devices",
+        "devices that share the model",
+        rule=at_least(1),
+        aliases=["tensor_parallel_size", "tp"],
+    )
+    attention_backend: Literal["auto", "reference", "triton"] = option(
         "auto", "devices", "implementation of attention"
     )
-    compile_cache_dir: str | None = _option(
+    compile_cache_dir: str | None = option(
         None, "devices", "folder of compiled programs (default: the user's cache folder); '': none"
     )
-    watchdog_timeout_s: float = _option(300.0, "devices", "a step longer than this is a failure")
+    watchdog_timeout_s: float = option(
+        300.0,
+        "devices",
+        "seconds; a step that takes longer is a failure",
+        rule=_POSITIVE,
+        flag="--watchdog-timeout",
+    )
 
-    # Server
-    host: str = _option("127.0.0.1", "server", "address to listen on")
-    port: int = _option(30000, "server", "port to listen on")
-    api_key: str | None = _option(None, "server", "key that clients must send as a bearer token")
-    stream_interval: int = _option(1, "server", "tokens between two chunks of a stream")
-    drain_timeout_s: float = _option(30.0, "server", "how long SIGTERM lets requests finish")
-    log_level: str = _option("info", "server", "critical, error, warning, info, debug")
-    log_level_http: str | None = _option(None, "server", "of the access log (default: log_level)")
-    log_requests: bool = _option(False, "server", "log every request")
-    enable_cache_report: bool = _option(False, "server", "cached_tokens in OpenAI usage")
+    host: str = option("127.0.0.1", "server", "address to listen on", rule=_NOT_EMPTY)
+    port: int = option(30000, "server", "port to listen on", rule=_PORT)
+    api_key: str | None = option(
+        None,
+        "server",
+        "key that clients must send as a bearer token",
+        rule=_NOT_EMPTY,
+        secret=True,
+    )
+    stream_interval: int = option(
+        1, "server", "tokens between two chunks of a stream", rule=at_least(1)
+    )
+    drain_timeout_s: float = option(
+        30.0,
+        "server",
+        "seconds that SIGTERM leaves to running requests",
+        rule=at_least(0),
+        flag="--drain-timeout",
+    )
+    log_level: LogLevel = option("info", "server", "what is logged")
+    log_level_http: LogLevel | None = option(
+        None, "server", "of the access log (default: that of --log-level)"
+    )
+    log_requests: bool = option(False, "server", "log every request")
+    enable_cache_report: bool = option(False, "server", "cached_tokens in OpenAI usage")
+
+    def __post_init__(self) -> None:
+        _check_load_format(self.load_format)
+        for name, opt in serve_options().items():
+            opt.check(getattr(self, name))
+        _check_chat_template(self.chat_template)
+        for name, value in _settled(self).items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Makes a config from options by any of their names, SGLang's that are not ours included.
+
+        Options that mean nothing here are left out with a logged warning.
+
+        Raises:
+            ConfigError: for an unknown option, one given twice, one that is not supported yet, or
+                a value that is not allowed.
+        """
+        given: dict[str, Any] = {}
+        for name, value in options.items():
+            key = resolve(name, value)
+            if key in given:
+                raise ConfigError(f"{name} is given twice: it is another name of {key}.")
+            if key is not None:
+                given[key] = value
+        return cls(**given)
+
+
+@functools.cache
+def serve_options() -> dict[str, Option]:
+    """The options of ServeConfig by name, in order."""
+    return options_of(ServeConfig)
+
+
+@functools.cache
+def option_names() -> dict[str, str]:
+    """Every name of every option -> the field's."""
+    return {name: opt.name for opt in serve_options().values() for name in opt.names}
+
+
+def resolve(name: str, value: Any, where: str | None = None) -> str | None:
+    """The field that an option of this name sets; None if it sets none.
+
+    Raises:
+        ConfigError: if there is no such option, or it asks for what is not supported yet. `where`
+            is how the user named it.
+    """
+    if name in option_names():
+        return option_names()[name]
+    where = where or name
+    if name in IGNORED:
+        logger.warning("%s has no effect: %s.", where, IGNORED[name].why)
+        return None
+    if name in LATER_NAMES:
+        later = LATER[LATER_NAMES[name]]
+        if value not in later.same:
+            raise ConfigError(f"{where} is not supported yet: sgjax cannot do {later.what}.")
+        return None
+    known = [*option_names(), *IGNORED, *LATER_NAMES]
+    raise ConfigError(f"There is no option {where}.{did_you_mean(name, known)}")
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _settled(config: ServeConfig) -> dict[str, Any]:
+    """Fields whose value has a plainer form that means the same."""
+    settled: dict[str, Any] = {}
+    if config.max_num_reqs is not None:
+        running = config.max_running_requests or config.max_num_reqs
+        settled["max_running_requests"] = min(running, config.max_num_reqs)
+    if config.chunked_prefill_size == -1:
+        settled["chunked_prefill_size"] = 0
+    settled["dtype"] = {"half": "float16", "float": "float32"}.get(config.dtype, config.dtype)
+    return settled
+
+
+def _check_load_format(load_format: str) -> None:
+    if load_format in UNREAD_FORMATS:
+        raise ConfigError(
+            f"load_format {load_format!r} is not read: {UNREAD_FORMATS[load_format]}. Convert the "
+            "checkpoint to safetensors once: load it with transformers where you trust it, and "
+            "save it with save_pretrained."
+        )
+
+
+def _check_chat_template(template: str | None) -> None:
+    if template is not None and not template.endswith(".jinja"):
+        raise ConfigError(
+            f"chat_template must be the path of a .jinja file, not {template!r}: named templates "
+            "and .json files are not supported yet."
+        )
