@@ -54,10 +54,14 @@ class ContextTooLong(RequestError):
 
     code = "context_length_exceeded"
 
-    def __init__(self, num_tokens: int, limit: int, *, param: str | None = None):
+    def __init__(
+        self, num_prompt: int, limit: int, *, num_new: int = 0, param: str | None = None
+    ):
+        new = f" and {num_new} more are asked for" if num_new else ""
         super().__init__(
-            f"The prompt has {num_tokens} tokens, but this model reads at most {limit}. "
-            f"Shorten it by {num_tokens - limit}, or serve with a larger --context-length.",
+            f"This model's maximum context length is {limit} tokens, but the prompt has "
+            f"{num_prompt}{new}. Use {num_prompt + num_new - limit} fewer, or serve with a larger "
+            "--context-length.",
             param=param,
         )
 
@@ -124,3 +128,11 @@ class EngineDead(_Unavailable):
     """The engine process or thread has ended."""
 
     code = "engine_dead"
+
+
+def revive(kind: str, message: str, param: str | None = None) -> RequestError:
+    """Makes a RequestError again on the other side of a wire, from its class's name and its text."""
+    kinds = {cls.__name__: cls for cls in RequestError.__subclasses__()}
+    error = RequestError.__new__(kinds.get(kind, InvalidRequest))
+    RequestError.__init__(error, message, param=param)
+    return error

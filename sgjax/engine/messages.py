@@ -63,6 +63,15 @@ class Delta(msgspec.Struct, tag=True, frozen=True):
     num_retractions: int = 0
 
 
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """A request that the engine does not take. `kind` is the class of `sgjax.errors` to raise."""
+
+    rid: str
+    kind: str
+    message: str
+    param: str | None = None
+
+
 class Reply(msgspec.Struct, tag=True, frozen=True):
     """The answer to a Call: a value of plain types, or an error's text."""
 
@@ -146,4 +155,4 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Times that free + cached + running pages did not add up (and were healed)."""
 
 
-Event = Delta | Reply | Progress | Serving | Ready | Failed
+Event = Delta | Refused | Reply | Progress | Serving | Ready | Failed

@@ -1,0 +1,90 @@
+"""The sizes that steps are padded to: one compiled program each, a closed set known at the start."""
+
+import dataclasses
+from collections.abc import Iterable
+
+from sgjax.engine.batch import Batch
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Bucket:
+    """A step's padded sizes: T tokens, S rows, R wanted logits.
+
+    In a bucket of `only_decode` every row has one token: T, S and R are equal.
+    """
+
+    num_tokens: int
+    num_rows: int
+    num_logits: int
+    only_decode: bool = False
+
+    def num_updates(self, page_size: int) -> int:
+        """Entries of page tables that fit into the step: a page a row, and all its tokens' pages."""
+        return self.num_rows + -(-self.num_tokens // page_size)
+
+    def holds(self, batch: Batch, num_tokens: int, num_logits: int) -> bool:
+        if self.only_decode and len(batch.rows) != num_tokens:
+            return False
+        return (
+            num_tokens <= self.num_tokens
+            and len(batch.rows) <= self.num_rows
+            and num_logits <= self.num_logits
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class BucketSizes:
+    """The sizes that a kind of machine pads to, before they are cut to an engine's limits."""
+
+    decode_rows: tuple[int, ...]
+    mixed_tokens: tuple[int, ...]
+    mixed_rows: tuple[int, ...]
+    num_prompt_logits: int
+    """Logits of a step in which somebody wants prompt logprobs."""
+
+
+CPU = BucketSizes(
+    decode_rows=(1, 8, 32), mixed_tokens=(32, 256), mixed_rows=(32,), num_prompt_logits=128
+)
+ACCELERATOR = BucketSizes(
+    decode_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    mixed_tokens=(128, 512, 2048, 8192),
+    mixed_rows=(32, 512),
+    num_prompt_logits=1024,
+)
+
+
+def make_buckets(sizes: BucketSizes, *, max_rows: int, max_tokens: int) -> list[Bucket]:
+    """All buckets of an engine, smallest first; the last holds every step that may be planned.
+
+    A mixed step has at most as many rows as tokens, so sizes past a limit are cut to it.
+    """
+    max_tokens = max(max_tokens, max_rows)
+    rows = _cut(sizes.decode_rows, max_rows)
+    buckets = {Bucket(n, n, n, only_decode=True) for n in rows}
+    for tokens in _cut(sizes.mixed_tokens, max_tokens):
+        for mixed_rows in _cut(sizes.mixed_rows, min(max_rows, tokens)):
+            buckets.add(Bucket(tokens, mixed_rows, mixed_rows))
+    num_logits = max(min(sizes.num_prompt_logits, max_tokens), max_rows)
+    buckets.add(Bucket(max_tokens, max_rows, num_logits))
+    return sorted(buckets, key=_cost)
+
+
+def pick(buckets: Iterable[Bucket], batch: Batch) -> Bucket:
+    """The cheapest of `buckets` (sorted by make_buckets) that holds the batch."""
+    num_tokens, num_logits = batch.num_tokens, batch.num_logits
+    for bucket in buckets:
+        if bucket.holds(batch, num_tokens, num_logits):
+            return bucket
+    raise AssertionError(
+        f"no bucket holds a step of {num_tokens} tokens, {len(batch.rows)} rows and "
+        f"{num_logits} logits: the scheduler's limits and the buckets disagree"
+    )
+
+
+def _cut(sizes: tuple[int, ...], limit: int) -> list[int]:
+    return [size for size in sizes if size < limit] + [limit]
+
+
+def _cost(bucket: Bucket) -> tuple[int, int, int, bool]:
+    return bucket.num_tokens, bucket.num_rows, bucket.num_logits, not bucket.only_decode

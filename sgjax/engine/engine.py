@@ -1,0 +1,263 @@
+"""The engine's loop: plan a step, launch it, then read the step before it.
+
+    plan n   launch n   read n-1   plan n+1   launch n+1   read n   ...
+             [ device: step n - - - - - - - ] [ device: step n+1 - - -
+
+It speaks token ids only, with whoever holds the other end of its inbox.
+"""
+
+import dataclasses
+import logging
+import queue
+import random
+import traceback
+from collections.abc import Callable
+
+import jax
+
+from sgjax import errors
+from sgjax.config import ServeConfig
+from sgjax.engine.messages import (
+    Abort,
+    Call,
+    Command,
+    Delta,
+    EngineStats,
+    Event,
+    Failed,
+    Logprobs,
+    Progress,
+    Ready,
+    Refused,
+    Reply,
+    Serving,
+    Shutdown,
+    Submit,
+)
+from sgjax.engine.programs import CompileCounter, Stopwatch
+from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.runner import LaunchedStep
+from sgjax.engine.scheduler import Output
+from sgjax.engine.setup import Setup, prepare
+from sgjax.engine.watchdog import Watchdog
+from sgjax.sampling_params import MAX_NEW_TOKENS
+
+logger = logging.getLogger("sgjax.engine")
+
+Send = Callable[[list[Event]], None]
+
+
+def run_engine(config: ServeConfig, inbox: "queue.SimpleQueue[Command]", send: Send) -> None:
+    """Starts an engine in this thread and runs it until a Shutdown comes."""
+    watchdog = Watchdog(config.watchdog_timeout_s, lambda text: send([Failed(text)]))
+    try:
+        setup = prepare(config, lambda progress: send([progress]))
+        Engine(config, setup, inbox, send, watchdog).run()
+    except errors.ConfigError as error:
+        send([Failed(str(error), config=True)])
+    except Exception as error:  # the loop's edge: whatever it is, the front must hear of it
+        logger.exception("The engine ended.")
+        send([Failed(f"The engine ended: {type(error).__name__}: {error}")])
+    finally:
+        watchdog.close()
+
+
+class Engine:
+    """Requests, the scheduler that plans them, and the runner that computes them."""
+
+    def __init__(
+        self,
+        config: ServeConfig,
+        setup: Setup,
+        inbox: "queue.SimpleQueue[Command]",
+        send: Send,
+        watchdog: Watchdog,
+    ):
+        self._info = setup.info
+        self._runner = setup.runner
+        self._scheduler = setup.scheduler
+        self._inbox = inbox
+        self._send = send
+        self._watchdog = watchdog
+        self._overlap = not config.disable_overlap_schedule
+        self._random = random.Random(config.random_seed)
+        self._counters = _Counters()
+        self._stopping = False
+        self._ready = False
+
+    def run(self) -> None:
+        clock = Stopwatch()
+        programs = self._runner.programs
+        with self._watchdog.phase("compile"):
+            programs.compile(self._runner.serving_keys, self._on_compiled)
+        programs.compile_rest()
+        self._compiles = CompileCounter()
+        self._send([Serving(self._info)])
+        pending: LaunchedStep | None = None
+        try:
+            while not self._stopping:
+                self._take_commands(wait=pending is None and not self._scheduler.has_work)
+                pending = self._step(pending)
+                self._check_ready(clock)
+            self._end(self._scheduler.abort(None))
+        finally:
+            self._compiles.close()
+            self._runner.close()
+
+    def _on_compiled(self, done: int, total: int, name: str) -> None:
+        self._send([Progress("compile", done, total, name)])
+
+    def _check_ready(self, clock: Stopwatch) -> None:
+        if self._ready:
+            return
+        programs = self._runner.programs
+        if failure := programs.failure():
+            raise failure
+        if programs.is_complete:
+            self._ready = True
+            self._compiles.count = 0
+            self._send([Ready(clock.seconds)])
+
+    # Commands
+
+    def _take_commands(self, *, wait: bool) -> None:
+        """Takes all commands there are; with nothing to compute it waits for one."""
+        try:
+            # While programs compile behind, look up now and then to say when all are done.
+            command = self._inbox.get(wait, None if self._ready else 0.1)
+            while True:
+                self._obey(command)
+                command = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Submit():
+                self._add(command)
+            case Abort():
+                self._end(self._scheduler.abort(command.rid))
+            case Call():
+                self._send([self._answer(command)])
+            case Shutdown():
+                self._stopping = True
+
+    def _add(self, submit: Submit) -> None:
+        try:
+            self._scheduler.add(self._request(submit))
+        except errors.RequestError as error:
+            self._send([Refused(submit.rid, type(error).__name__, error.message, error.param)])
+
+    def _request(self, submit: Submit) -> Request:
+        room = self._info.context_length - len(submit.prompt_ids)
+        if room <= 0 or not submit.prompt_ids:
+            raise errors.ContextTooLong(len(submit.prompt_ids), self._info.context_length - 1)
+        params = submit.params
+        wanted = MAX_NEW_TOKENS if params.max_new_tokens is None else params.max_new_tokens
+        seed = self._random.getrandbits(32) if params.seed is None else params.seed
+        stops = () if params.ignore_eos else (*self._info.eos_ids, *params.stop_token_ids)
+        return Request(
+            rid=submit.rid,
+            prompt_ids=submit.prompt_ids,
+            params=params,
+            stop_ids=frozenset(stops),
+            max_new_tokens=min(wanted, room),
+            seed=(seed ^ seed >> 32) & 0xFFFFFFFF,
+            cache_salt=submit.cache_salt,
+            return_logprob=submit.return_logprob,
+            logprob_start=submit.logprob_start,
+            top_logprobs=submit.top_logprobs,
+        )
+
+    def _answer(self, call: Call) -> Reply:
+        match call.name:
+            case "flush_cache":
+                return Reply(call.id, self._scheduler.flush_cache())
+            case "stats":
+                return Reply(call.id, dataclasses.asdict(self._snapshot()))
+        return Reply(call.id, error=f"The engine has no call {call.name!r}.")
+
+    # Steps
+
+    def _step(self, pending: LaunchedStep | None) -> LaunchedStep | None:
+        """Plans and launches a step, then reads `pending`, the one before it."""
+        launched = None
+        try:
+            with self._watchdog.phase("step"):
+                clock = Stopwatch()
+                batch = self._scheduler.schedule()
+                if batch is not None:
+                    launched = self._runner.launch(batch)
+                    self._counters.plan_seconds += clock.seconds
+                if launched is not None and not self._overlap:
+                    self._read(launched)
+                    launched = None
+                if pending is not None:
+                    self._read(pending)
+        except Exception:  # the loop's edge: these requests fail, the engine goes on
+            logger.error("A step failed:\n%s", traceback.format_exc())
+            self._recover([pending, launched], traceback.format_exc(limit=-1))
+            return None
+        return launched
+
+    def _read(self, step: LaunchedStep) -> None:
+        clock = Stopwatch()
+        outputs = self._scheduler.update(step.batch, step.read())
+        self._counters.steps += 1
+        self._counters.step_seconds += clock.seconds
+        if outputs:
+            self._send([_delta(output) for output in outputs])
+
+    def _end(self, requests: list[Request]) -> None:
+        if requests:
+            self._send([_last_delta(request) for request in requests])
+
+    def _recover(self, steps: list[LaunchedStep | None], reason: str) -> None:
+        """After a failed step: its requests fail, the device's state is made anew, the rest go on."""
+        guilty = {row.request for step in steps if step for row in step.batch.rows}
+        if not guilty:
+            guilty = set(self._scheduler.running)
+        self._end(self._scheduler.fail(list(guilty), f"A step of this request failed: {reason}"))
+        self._runner.reset()
+        self._scheduler.reset_cache()
+
+    def _snapshot(self) -> EngineStats:
+        programs = self._runner.programs
+        return EngineStats(
+            **self._scheduler.snapshot(),
+            **dataclasses.asdict(self._counters),
+            compiles=programs.num_compiled,
+            compiles_after_ready=self._compiles.count if self._ready else 0,
+            ready=self._ready,
+        )
+
+
+@dataclasses.dataclass
+class _Counters:
+    steps: int = 0
+    step_seconds: float = 0.0
+    plan_seconds: float = 0.0
+
+
+def _delta(output: Output) -> Delta:
+    request = output.request
+    return Delta(
+        rid=request.rid,
+        token_ids=output.token_ids,
+        finish=output.finish,
+        logprobs=output.logprobs,
+        prompt_logprobs=output.prompt_logprobs,
+        num_cached=request.num_cached,
+        num_retractions=request.num_retractions,
+    )
+
+
+def _last_delta(request: Request) -> Delta:
+    """For a request that ended between steps."""
+    return Delta(
+        rid=request.rid,
+        token_ids=[],
+        finish=request.finish_reason,
+        num_cached=request.num_cached,
+        num_retractions=request.num_retractions,
+    )

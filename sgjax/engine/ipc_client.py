@@ -1,0 +1,126 @@
+"""An engine in a process of its own, spoken to over two local sockets."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Self
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from sgjax import errors
+from sgjax.config import ServeConfig
+from sgjax.engine.messages import Command, Event, Failed, Serving, Shutdown
+from sgjax.engine.process import COMMANDS, EVENTS, address
+from sgjax.engine.session import Session
+
+_WATCH_S = 0.2
+_STOP_S = 10.0
+
+
+class IpcClient(Session):
+    """EngineClient for an engine process. Its death is noticed within a quarter of a second."""
+
+    def __init__(self, config: ServeConfig, on_event: Callable[[Event], None] | None):
+        super().__init__(self._send_command)
+        self._on_event = on_event
+        # mkdtemp makes a folder that only this user may enter.
+        self._folder = tempfile.mkdtemp(prefix="sgjax-")
+        self._context = zmq.asyncio.Context()
+        self._commands = self._bind(zmq.PUSH, COMMANDS)
+        self._events = self._bind(zmq.PULL, EVENTS)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "sgjax.engine.process", self._folder], stdin=subprocess.PIPE
+        )
+        self._send_command(config)
+        loop = asyncio.get_running_loop()
+        self._start: asyncio.Future[Serving | Failed] = loop.create_future()
+        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._watch())]
+        self._closing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls, config: ServeConfig, on_event: Callable[[Event], None] | None = None
+    ) -> Self:
+        """Starts an engine process and waits until it serves; see LocalClient.start."""
+        client = cls(config, on_event)
+        try:
+            result = await client._start
+        except BaseException:
+            await client.close()
+            raise
+        if isinstance(result, Failed):
+            await client.close()
+            raise (errors.ConfigError if result.config else errors.EngineDead)(result.message)
+        return client
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def die(self, reason: str) -> None:
+        super().die(reason)
+        if not self._start.done():
+            self._start.set_result(Failed(reason))
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        if self._process.poll() is None:
+            self._send_command(Shutdown())
+            await self._wait_for_exit()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.die("The engine was shut down.")
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._context.destroy(linger=0)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _wait_for_exit(self) -> None:
+        """Lets the process end by itself; after a while it is killed."""
+        deadline = asyncio.get_running_loop().time() + _STOP_S
+        while self._process.poll() is None:
+            if asyncio.get_running_loop().time() > deadline:
+                self._process.kill()
+            await asyncio.sleep(0.02)
+
+    def _bind(self, kind: int, name: str) -> zmq.asyncio.Socket:
+        socket = self._context.socket(kind)
+        socket.bind(address(self._folder, name))
+        # Nothing is ever dropped here: the queue in front of the engine is bounded by requests.
+        socket.set_hwm(0)
+        return socket
+
+    def _send_command(self, command: Command | ServeConfig) -> None:
+        # A PUSH socket without a high-water mark takes a message at once; the plain socket under
+        # the asyncio one is not awaited.
+        zmq.Socket.shadow(self._commands.underlying).send(self._encoder.encode(command), zmq.NOBLOCK)
+
+    async def _listen(self) -> None:
+        decoder = msgspec.msgpack.Decoder(list[Event])
+        while True:
+            events = decoder.decode(await self._events.recv())
+            self.receive(events)
+            for event in events:
+                if isinstance(event, Serving | Failed) and not self._start.done():
+                    self._start.set_result(event)
+                if self._on_event is not None:
+                    self._on_event(event)
+
+    async def _watch(self) -> None:
+        while (code := self._process.poll()) is None:
+            await asyncio.sleep(_WATCH_S)
+        await asyncio.sleep(_WATCH_S)  # its last words may still be in the socket
+        self.die(f"The engine process ended unexpectedly (exit status {code}).")

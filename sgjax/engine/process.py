@@ -1,0 +1,76 @@
+"""The engine's own process: `python -m sgjax.engine.process FOLDER`, started by IpcClient.
+
+Two sockets in a folder that only this user may read: commands come in, lists of events go out, both
+msgpack. Standard input is the parent's hand: when it closes, the parent is gone, and so are we.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+
+import msgspec
+import zmq
+
+from sgjax.config import ServeConfig
+from sgjax.engine.messages import Command, Event
+
+COMMANDS, EVENTS = "commands", "events"
+
+
+def main(folder: str) -> None:
+    """Runs an engine until it is told to stop, or the parent is gone."""
+    # Ctrl-C in a terminal reaches the whole group; stopping is the parent's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    context = zmq.Context()
+    commands, events = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    commands.connect(address(folder, COMMANDS))
+    events.connect(address(folder, EVENTS))
+    events.linger = 1000
+    config = msgspec.msgpack.decode(commands.recv(), type=ServeConfig)
+    logging.basicConfig(
+        level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(commands, inbox), daemon=True).start()
+
+    encoder = msgspec.msgpack.Encoder()
+    sending = threading.Lock()
+
+    def send(batch: list[Event]) -> None:
+        with sending:
+            events.send(encoder.encode(batch))
+
+    from sgjax.engine.engine import run_engine  # imports JAX
+
+    run_engine(config, inbox, send)
+    with sending:
+        events.close()
+    sys.stderr.flush()
+    # The receiving thread sits in a socket of this context: waiting for it would never end.
+    os._exit(0)
+
+
+def address(folder: str, name: str) -> str:
+    return f"ipc://{folder}/{name}"
+
+
+def _receive(socket: zmq.Socket, inbox: "queue.SimpleQueue[Command]") -> None:
+    decoder = msgspec.msgpack.Decoder(Command)
+    while True:
+        inbox.put(decoder.decode(socket.recv()))
+
+
+def _die_with_parent() -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
+            pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

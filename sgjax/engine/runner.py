@@ -1,0 +1,289 @@
+"""The device's side of the engine: weights, cache, compiled programs, and steps through them."""
+
+import collections
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int16, Int32
+
+from sgjax.cache.kv_cache import LayerKV, init_kv
+from sgjax.engine import sampler
+from sgjax.engine.batch import Batch, Row, StepResults
+from sgjax.engine.buckets import Bucket, pick
+from sgjax.engine.programs import Key, Lower, Programs
+from sgjax.engine.request import Request
+from sgjax.engine.sampler import Sampled, Variant
+from sgjax.engine.step import (
+    CacheShape,
+    forward_layout,
+    pack_forward,
+    pack_sample,
+    sample_layout,
+    unpack_forward,
+    update_tables,
+)
+
+_PIECE = 1024
+"""Entries of one call of the small programs: longer lists take several calls."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DeviceState:
+    """All that steps change on the device; every step replaces it, its arrays are donated."""
+
+    kv: list[LayerKV]
+    tables: Int32[Array, "slots C"]
+    last_tokens: Int32[Array, "slots"]
+    seen: Int16[Array, "slots V"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchedStep:
+    """A step on its way: `read` waits for it."""
+
+    batch: Batch
+    sampled: Sampled | None
+
+    def read(self) -> StepResults:
+        if self.sampled is None:
+            return StepResults(np.zeros(0, np.int32))
+        count = self.batch.num_logits
+        return StepResults(*(x if x is None else np.asarray(x)[:count] for x in self.sampled))
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as a plain function of plain arrays: forward(params, kv, step) -> (logits, kv)."""
+
+    forward: Callable[..., Any]
+    params: Any
+    init_kv: Callable[[int], list[LayerKV]]
+    vocab_size: int
+
+
+class ModelRunner:
+    """Runs batches. One thread calls it; device work is asynchronous until a step is read."""
+
+    def __init__(
+        self,
+        model: Model,
+        shape: CacheShape,
+        buckets: list[Bucket],
+        *,
+        mesh: Mesh,
+        num_compile_threads: int = 4,
+    ):
+        self._model = model
+        self._shape = shape
+        self._buckets = buckets
+        self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._state = self._new_state()
+        self.programs = Programs(dict(self._sources()), num_compile_threads)
+
+    @property
+    def serving_keys(self) -> list[Key]:
+        """The smallest closed set of programs: with these, every step can run."""
+        last = self._buckets[-1]
+        keys: list[Key] = [("forward", last), ("bias", last.num_logits), "tables", "seen"]
+        return keys + [("sample", last.num_logits, variant) for variant in Variant]
+
+    def reset(self) -> None:
+        """Makes the device's state anew: after a failed step the old one may be lost."""
+        self._state = self._new_state()
+
+    def launch(self, batch: Batch) -> LaunchedStep:
+        """Starts a step; its results can be read later. The host does not wait for the device."""
+        variant = _variant(batch)
+        bucket = pick((b for b in self._buckets if self._has(b, variant)), batch)
+        self._write_tables(batch.table_updates[bucket.num_updates(self._shape.page_size) :])
+        for request in batch.restarted:
+            if request.params.has_penalties:
+                self._restart_seen(request)
+        state = self._state
+        logits, kv, tables = self.programs["forward", bucket](
+            self._model.params,
+            state.kv,
+            state.tables,
+            state.last_tokens,
+            pack_forward(batch, bucket, self._shape),
+        )
+        self._state = state = dataclasses.replace(state, kv=kv, tables=tables)
+        if not batch.num_logits:
+            return LaunchedStep(batch, None)
+        sampled, last_tokens, seen = self.programs["sample", bucket.num_logits, variant](
+            self._biased(logits, batch, bucket),
+            logits,
+            state.last_tokens,
+            state.seen,
+            pack_sample(batch, bucket, self._shape),
+        )
+        self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
+        for output in sampled:
+            if output is not None:
+                output.copy_to_host_async()
+        return LaunchedStep(batch, sampled)
+
+    def close(self) -> None:
+        self.programs.close()
+
+    def _has(self, bucket: Bucket, variant: Variant) -> bool:
+        keys = (("forward", bucket), ("sample", bucket.num_logits, variant))
+        return all(key in self.programs for key in (*keys, ("bias", bucket.num_logits)))
+
+    def _new_state(self) -> DeviceState:
+        shape = self._shape
+        slots = shape.num_slots
+        make = functools.partial(jnp.zeros, device=self._replicated)
+        return DeviceState(
+            kv=self._model.init_kv(shape.num_cache_slots),
+            tables=make((slots, shape.max_pages_per_request), jnp.int32),
+            last_tokens=make((slots,), jnp.int32),
+            seen=make((slots, self._model.vocab_size), jnp.int16),
+        )
+
+    # What a step needs besides its two programs, rarely.
+
+    def _write_tables(self, updates: list[tuple[int, int, int]]) -> None:
+        shape = self._shape
+        for piece in _pieces(updates):
+            at = np.full(_PIECE, shape.num_slots * shape.max_pages_per_request, np.int32)
+            pages = np.zeros(_PIECE, np.int32)
+            slots, columns, pages[: len(piece)] = np.array(piece, np.int32).T
+            at[: len(piece)] = slots * shape.max_pages_per_request + columns
+            tables = self.programs["tables"](self._state.tables, at, pages)
+            self._state = dataclasses.replace(self._state, tables=tables)
+
+    def _restart_seen(self, request: Request) -> None:
+        """Gives the sampler a request's history: bit 0 for the prompt, counts of its output."""
+        values = dict.fromkeys(request.prompt_ids, 1)
+        for token, count in collections.Counter(request.output_ids).items():
+            values[token] = values.get(token, 0) + 2 * min(count, 2**13)
+        for i, piece in enumerate(_pieces(list(values.items()))):
+            tokens = np.full(_PIECE, self._model.vocab_size, np.int32)
+            counts = np.zeros(_PIECE, np.int16)
+            tokens[: len(piece)], counts[: len(piece)] = np.array(piece).T
+            seen = self.programs["seen"](
+                self._state.seen, np.int32(request.slot), np.bool_(i == 0), tokens, counts
+            )
+            self._state = dataclasses.replace(self._state, seen=seen)
+
+    def _biased(self, logits: Array, batch: Batch, bucket: Bucket) -> Array:
+        for piece in _pieces(_biases(batch)):
+            rows = np.full(_PIECE, bucket.num_logits, np.int32)
+            tokens = np.zeros(_PIECE, np.int32)
+            values = np.zeros(_PIECE, np.float32)
+            rows[: len(piece)] = [row for row, _, _ in piece]
+            tokens[: len(piece)] = [token for _, token, _ in piece]
+            values[: len(piece)] = [value for _, _, value in piece]
+            logits = self.programs["bias", bucket.num_logits](logits, rows, tokens, values)
+        return logits
+
+    # How every program is lowered.
+
+    def _sources(self) -> list[tuple[Key, Lower]]:
+        state = jax.tree.map(_abstract, self._state)
+        params = jax.tree.map(_abstract, self._model.params)
+        vector = functools.partial(self._input, jnp.int32)
+        sources: list[tuple[Key, Lower]] = []
+        logits = {}
+        for bucket in reversed(self._buckets):
+            size = forward_layout(bucket, self._shape).size
+            arguments = (params, state.kv, state.tables, state.last_tokens, vector(size))
+            program = self._forward_program(bucket, state)
+            sources.append((("forward", bucket), functools.partial(program.lower, *arguments)))
+            count = bucket.num_logits
+            logits[count] = self._input(jnp.float32, count, self._model.vocab_size)
+        for count, (x, variant) in _product(logits, Variant):
+            arguments = (x, x, state.last_tokens, state.seen, vector(sample_layout(count).size))
+            program = jax.jit(
+                functools.partial(sampler.sample, variant=variant),
+                donate_argnums=(2, 3),
+                out_shardings=self._replicated,
+            )
+            key = ("sample", count, variant)
+            sources.append((key, functools.partial(program.lower, *arguments)))
+        piece = vector(_PIECE)
+        floats = self._input(jnp.float32, _PIECE)
+        for count, x in logits.items():
+            program = jax.jit(sampler.add_bias, out_shardings=self._replicated)
+            lower = functools.partial(program.lower, x, piece, piece, floats)
+            sources.append((("bias", count), lower))
+        program = jax.jit(update_tables, donate_argnums=0, out_shardings=self._replicated)
+        sources.append(("tables", functools.partial(program.lower, state.tables, piece, piece)))
+        program = jax.jit(sampler.restart_seen, donate_argnums=0, out_shardings=self._replicated)
+        lower = functools.partial(
+            program.lower,
+            state.seen,
+            vector(),
+            self._input(jnp.bool_),
+            piece,
+            self._input(jnp.int16, _PIECE),
+        )
+        sources.append(("seen", lower))
+        return sources
+
+    def _forward_program(self, bucket: Bucket, state: DeviceState) -> Any:
+        def forward(params: Any, kv: list[LayerKV], tables: Array, last: Array, vector: Array):
+            step, tables = unpack_forward(vector, tables, last, bucket=bucket, shape=self._shape)
+            logits, kv = self._model.forward(params, kv, step)
+            return logits, kv, tables
+
+        shardings = jax.tree.map(lambda x: x.sharding, state.kv)
+        return jax.jit(
+            forward,
+            donate_argnums=(1, 2),
+            out_shardings=(self._replicated, shardings, self._replicated),
+        )
+
+    def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+
+def _variant(batch: Batch) -> Variant:
+    variant = Variant.GREEDY
+    for row in batch.rows:
+        request = row.request
+        if row.num_logits and request.return_logprob:
+            return Variant.LOGPROBS
+        if row.samples and not (request.params.is_greedy and not request.params.has_penalties):
+            variant = Variant.GENERAL
+    return variant
+
+
+def _biases(batch: Batch) -> list[tuple[int, int, float]]:
+    """(logits row, token, what to add) of all rows that draw a token with biases."""
+    biases: list[tuple[int, int, float]] = []
+    at = -1
+    for row in batch.rows:
+        at += row.num_logits
+        if row.samples:
+            biases += [(at, token, value) for token, value in _row_biases(row)]
+    return biases
+
+
+def _row_biases(row: Row) -> list[tuple[int, float]]:
+    request = row.request
+    biases = list((request.params.logit_bias or {}).items())
+    if row.end - request.num_prompt < request.params.min_new_tokens:
+        biases += [(token, -np.inf) for token in request.stop_ids]
+    return biases
+
+
+def _pieces(entries: list[Any]) -> list[list[Any]]:
+    return [entries[i : i + _PIECE] for i in range(0, len(entries), _PIECE)]
+
+
+def _product(logits: dict[int, Any], variants: Any) -> list[tuple[int, tuple[Any, Variant]]]:
+    return [(count, (x, v)) for (count, x), v in itertools.product(logits.items(), variants)]
+
+
+def _abstract(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
