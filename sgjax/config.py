@@ -187,12 +187,14 @@ class ServeConfig:
                 a value that is not allowed.
         """
         given: dict[str, Any] = {}
+        names: dict[str, str] = {}
         for name, value in options.items():
             key = resolve(name, value)
+            if key is None:
+                continue
             if key in given:
-                raise ConfigError(f"{name} is given twice: it is another name of {key}.")
-            if key is not None:
-                given[key] = value
+                raise ConfigError(f"{names[key]} and {name} are one option: give one of them.")
+            given[key], names[key] = value, name
         return cls(**given)
 
 
@@ -219,11 +221,12 @@ def resolve(name: str, value: Any, where: str | None = None) -> str | None:
         return option_names()[name]
     where = where or name
     if name in IGNORED:
-        logger.warning("%s has no effect: %s.", where, IGNORED[name].why)
+        if value not in (False, None):
+            logger.warning("%s has no effect: %s.", where, IGNORED[name].why)
         return None
     if name in LATER_NAMES:
         later = LATER[LATER_NAMES[name]]
-        if value not in later.same:
+        if str(value).lower() not in (str(same).lower() for same in later.same):
             raise ConfigError(f"{where} is not supported yet: sgjax cannot do {later.what}.")
         return None
     known = [*option_names(), *IGNORED, *LATER_NAMES]

@@ -89,8 +89,12 @@ class Option:
             raise ConfigError(f"{where or self.name} must be {self.allowed}, not {value!r}.")
 
     def parse(self, text: str, where: str | None = None) -> Any:
-        """Reads a value from a command line or the environment; "none" is None where allowed."""
-        if self.optional and text.lower() == "none":
+        """Reads a value as a command line or the environment writes it.
+
+        "none" is None where that is allowed, but in a free text it is a word.
+        """
+        is_free_text = self.kind is str and not self.choices
+        if self.optional and not is_free_text and text.lower() == "none":
             return None
         try:
             value = _READERS[self.kind](text)
