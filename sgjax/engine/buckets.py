@@ -1,4 +1,4 @@
-"""The sizes that steps are padded to: one compiled program each, a closed set known at the start."""
+"""The sizes that steps are padded to: a program each, a closed set known at the start."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ class Bucket:
     only_decode: bool = False
 
     def num_updates(self, page_size: int) -> int:
-        """Entries of page tables that fit into the step: a page a row, and all its tokens' pages."""
+        """Entries of page tables that fit: a page a row, and the pages of all tokens."""
         return self.num_rows + -(-self.num_tokens // page_size)
 
     def holds(self, batch: Batch, num_tokens: int, num_logits: int) -> bool:

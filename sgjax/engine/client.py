@@ -18,8 +18,8 @@ class EngineClient(Protocol):
     def generate(self, submit: Submit) -> AsyncIterator[Delta]:
         """Runs a request and yields what it gains; the last Delta has a finish reason.
 
-        Deltas that were not taken yet merge: a slow reader gets few large ones. Closing the iterator
-        early aborts the request at once.
+        Deltas that were not taken yet merge: a slow reader gets few large ones. Closing the
+        iterator early aborts the request at once.
         """
         ...
 

@@ -13,8 +13,6 @@ import random
 import traceback
 from collections.abc import Callable
 
-import jax
-
 from sgjax import errors
 from sgjax.config import ServeConfig
 from sgjax.engine.messages import (
@@ -25,7 +23,6 @@ from sgjax.engine.messages import (
     EngineStats,
     Event,
     Failed,
-    Logprobs,
     Progress,
     Ready,
     Refused,
@@ -35,7 +32,7 @@ from sgjax.engine.messages import (
     Submit,
 )
 from sgjax.engine.programs import CompileCounter, Stopwatch
-from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.request import Request
 from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.scheduler import Output
 from sgjax.engine.setup import Setup, prepare
@@ -213,7 +210,7 @@ class Engine:
             self._send([_last_delta(request) for request in requests])
 
     def _recover(self, steps: list[LaunchedStep | None], reason: str) -> None:
-        """After a failed step: its requests fail, the device's state is made anew, the rest go on."""
+        """After a failed step: its requests fail, the device's state is new, the rest go on."""
         guilty = {row.request for step in steps if step for row in step.batch.rows}
         if not guilty:
             guilty = set(self._scheduler.running)

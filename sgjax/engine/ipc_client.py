@@ -31,9 +31,15 @@ class IpcClient(Session):
         self._on_event = on_event
         # mkdtemp makes a folder that only this user may enter.
         self._folder = tempfile.mkdtemp(prefix="sgjax-")
-        self._context = zmq.asyncio.Context()
-        self._commands = self._bind(zmq.PUSH, COMMANDS)
-        self._events = self._bind(zmq.PULL, EVENTS)
+        self._context = zmq.Context()
+        # High-water marks of 0: nothing is dropped and nobody blocks; requests are what is bounded.
+        # A connecting PUSH keeps what is sent before the other side is there.
+        self._commands = self._context.socket(zmq.PUSH)
+        self._commands.set_hwm(0)
+        self._commands.connect(address(self._folder, COMMANDS))
+        self._events = zmq.asyncio.Socket(self._context, zmq.PULL)
+        self._events.set_hwm(0)
+        self._events.bind(address(self._folder, EVENTS))
         self._encoder = msgspec.msgpack.Encoder()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sgjax.engine.process", self._folder], stdin=subprocess.PIPE
@@ -96,17 +102,8 @@ class IpcClient(Session):
                 self._process.kill()
             await asyncio.sleep(0.02)
 
-    def _bind(self, kind: int, name: str) -> zmq.asyncio.Socket:
-        socket = self._context.socket(kind)
-        socket.bind(address(self._folder, name))
-        # Nothing is ever dropped here: the queue in front of the engine is bounded by requests.
-        socket.set_hwm(0)
-        return socket
-
     def _send_command(self, command: Command | ServeConfig) -> None:
-        # A PUSH socket without a high-water mark takes a message at once; the plain socket under
-        # the asyncio one is not awaited.
-        zmq.Socket.shadow(self._commands.underlying).send(self._encoder.encode(command), zmq.NOBLOCK)
+        self._commands.send(self._encoder.encode(command), zmq.NOBLOCK)
 
     async def _listen(self) -> None:
         decoder = msgspec.msgpack.Decoder(list[Event])

@@ -28,7 +28,9 @@ def main(folder: str) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     context = zmq.Context()
     commands, events = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-    commands.connect(address(folder, COMMANDS))
+    for socket in (commands, events):
+        socket.set_hwm(0)
+    commands.bind(address(folder, COMMANDS))
     events.connect(address(folder, EVENTS))
     events.linger = 1000
     config = msgspec.msgpack.decode(commands.recv(), type=ServeConfig)

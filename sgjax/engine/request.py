@@ -4,10 +4,10 @@
     |-------------------------------------|---------------------|- - - - -|
     0                 num_computed ->     num_prompt            num_known  num_tokens
 
-A request owes the tokens from `num_computed` to `num_tokens`: those whose keys and values are not
-cached yet. There is no prefill and no decode: many are owed when new, one while decoding, some after
-a prefix hit, all again after a retraction. Tokens in flight were sampled by a step whose results the
-host has not read yet: their number is known, their ids are on the device.
+A request owes the tokens from `num_computed` to `num_tokens`: those whose keys and values are
+not cached yet. There is no prefill and no decode: many are owed when new, one while decoding, some
+after a prefix hit, all again after a retraction. Tokens in flight were sampled by a step whose
+results the host has not read yet: their number is known, their ids are on the device.
 """
 
 import dataclasses
@@ -47,12 +47,16 @@ class Request:
     """Where it stands in the prefix tree: a handle of PrefixCache, nobody else's business."""
     num_cache_pages: int = 0
     """How many of `pages`, from the first, belong to the tree (locked); the others are its own."""
+    cache_key: bytes = b""
+    """Its token ids as int32, as far as PrefixCache has needed them."""
 
     arrival: int = 0
     """Its number in the order of arrival: what clocks would tell, but the same in every run."""
     num_cached: int = 0
     """Prompt tokens that were found in the cache when it was first admitted."""
     num_retractions: int = 0
+    num_prompt_logprobs: int = 0
+    """Prompt logprobs that were reported: they are not computed again after a retraction."""
     finish_reason: "FinishReason | None" = None
 
     @property
@@ -70,6 +74,19 @@ class Request:
     @property
     def num_owed(self) -> int:
         return self.num_tokens - self.num_computed
+
+    @property
+    def num_needed(self) -> int:
+        """Tokens that are cached if it runs to its end: all but the last output."""
+        return len(self.prompt_ids) + max(self.max_new_tokens - 1, 0)
+
+    @property
+    def logits_wanted_from(self) -> int | None:
+        """The position of the first logits still wanted for a prompt logprob, or None."""
+        if self.logprob_start is None:
+            return None
+        position = self.logprob_start + self.num_prompt_logprobs
+        return position if position < len(self.prompt_ids) - 1 else None
 
     def token_ids(self, start: int, stop: int) -> list[int]:
         """The known tokens [start, stop) of prompt and output together."""

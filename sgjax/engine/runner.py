@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int16, Int32
 
-from sgjax.cache.kv_cache import LayerKV, init_kv
+from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine import sampler
 from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.buckets import Bucket, pick

@@ -1,9 +1,10 @@
 """Tokens from logits, on the device and without a sort.
 
-The candidates that top-k, top-p and min-p leave are those at or above one threshold of probability,
-found by bisection over the bits of float32 (which order non-negative floats as integers): exact, and
-in a fixed number of passes. One of them is drawn by the Gumbel-max trick. A row's random numbers come
-from its request's seed and the token's position alone, so they do not depend on the batch.
+The candidates that top-k, top-p and min-p leave are those at or above one threshold of
+probability, found by bisection over the bits of float32 (which order non-negative floats as
+integers): exact, and in a fixed number of passes. One of them is drawn by the Gumbel-max trick. A
+row's random numbers come from its request's seed and the token's position alone, so they do not
+depend on the batch.
 """
 
 import enum
@@ -51,8 +52,9 @@ def sample(
 ) -> tuple[Sampled, Int32[Array, "slots"], Int16[Array, "slots V"]]:
     """Draws a token per row, and keeps it for the next step.
 
-    `logits` are float32 with biases added, `raw_logits` without (logprobs are of these). `seen` holds
-    per request slot and token twice the count in its output, plus one if it stands in its prompt.
+    `logits` are float32 with biases added, `raw_logits` without (logprobs are of these). `seen`
+    holds per request slot and token twice the count in its output, plus one if it stands in its
+    prompt.
     """
     rows = unpack_sample(vector, logits.shape[0])
     best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
@@ -87,7 +89,7 @@ def _penalise(
     logits = jnp.where(history > 0, repeated, logits)
     count = (history >> 1).astype(jnp.float32)
     logits = logits - rows["frequency_penalty"][:, None] * count
-    return logits - rows["presence_penalty"][:, None] * (count > 0)
+    return logits - jnp.where(count > 0, rows["presence_penalty"][:, None], 0.0)
 
 
 def _count(
@@ -123,7 +125,7 @@ def _candidates(probs: Float[Array, "R V"], rows: dict[str, Array]) -> Bool[Arra
     top_p = rows["top_p"]
     largest = probs.max(axis=-1)
 
-    def halve(_: int, bounds: tuple[Array, Array, Array, Array]) -> tuple[Array, ...]:
+    def halve(_: Array, bounds: tuple[Array, Array, Array, Array]) -> tuple[Array, ...]:
         k_low, k_high, p_low, p_high = bounds
         k_mid, p_mid = k_low + (k_high - k_low + 1) // 2, p_low + (p_high - p_low + 1) // 2
         k_enough = (probs >= _float(k_mid)[:, None]).sum(axis=-1) >= top_k

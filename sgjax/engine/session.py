@@ -1,4 +1,4 @@
-"""The front's end of the line to an engine: requests out, deltas in, merged until they are taken."""
+"""The front's end of the line to an engine: requests out, deltas in, merged until taken."""
 
 import asyncio
 import itertools

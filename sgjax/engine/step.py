@@ -1,4 +1,4 @@
-"""One step on its way to the device: packed into one int32 vector here, unpacked inside the program.
+"""One step on its way to the device: packed into one int32 vector, unpacked in the program.
 
 Sixteen small transfers cost more than a decode step's whole planning; one packed vector does not.
 Floats travel as their bits. The layouts below are the wire format of a step.
@@ -6,6 +6,7 @@ Floats travel as their bits. The layouts below are the wire format of a step.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ class Layout:
         }
         self.size = ends[-1]
 
-    def split(self, vector: np.ndarray | Array) -> dict[str, np.ndarray]:
+    def split(self, vector: Any) -> dict[str, Any]:
         """The segments by name: views of a numpy vector, slices of a traced one."""
         return {name: vector[at] for name, at in self._slices.items()}
 

@@ -1,4 +1,4 @@
-"""Sees an engine that hangs: stacks are dumped at half the deadline, at its end the front is told."""
+"""Sees an engine that hangs: dumps its stacks at half the deadline, tells the front at its end."""
 
 import contextlib
 import faulthandler
@@ -14,8 +14,8 @@ logger = logging.getLogger("sgjax.engine")
 class Watchdog:
     """Watches the phases (load, compile, step) of one thread from another.
 
-    `on_expire` is called once, from the watchdog's thread, with a sentence that names the phase; the
-    hung thread itself cannot be helped.
+    `on_expire` is called once, from the watchdog's thread, with a sentence that names the phase;
+    the hung thread itself cannot be helped.
     """
 
     def __init__(self, deadline_s: float, on_expire: Callable[[str], None]):

@@ -1,0 +1,150 @@
+"""From options to an engine that can run: the model loaded, the cache sized, programs named."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
+from sgjax.cache.prefix_cache import PrefixCache
+from sgjax.config import ServeConfig
+from sgjax.engine import sizing
+from sgjax.engine.buckets import make_buckets
+from sgjax.engine.compile_cache import use_compile_cache
+from sgjax.engine.messages import EngineInfo, Progress
+from sgjax.engine.runner import Model, ModelRunner
+from sgjax.engine.scheduler import Limits, Scheduler
+from sgjax.engine.step import CacheShape
+from sgjax.models import decoder, read_model_config
+from sgjax.models.family import ModelConfig
+from sgjax.sharding.mesh import Placement, make_mesh
+from sgjax.weights.generation_config import read_generation_config
+from sgjax.weights.hub import resolve
+from sgjax.weights.load import load_model
+
+_DTYPES = {
+    "float32": jnp.float32,
+    "float": jnp.float32,
+    "bfloat16": jnp.bfloat16,
+    "float16": jnp.float16,
+    "half": jnp.float16,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All parts of an engine."""
+
+    runner: ModelRunner
+    scheduler: Scheduler
+    info: EngineInfo
+
+
+def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Setup:
+    """Loads the model and makes the parts. Nothing is compiled yet but the cache's initialiser.
+
+    Raises:
+        ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
+    """
+    sizing.reserve_device_memory()
+    mesh = make_mesh(config.tp_size)
+    devices = list(mesh.devices.flat)
+    use_compile_cache(config.compile_cache_dir)
+    folder = resolve(config.model_path, config.revision)
+    family, cfg = read_model_config(folder, context_length=config.context_length)
+    cfg = cfg.for_tp(config.tp_size)
+    dtype = _dtype(config, devices[0])
+    attention = None if config.attention_backend == "auto" else config.attention_backend
+    graphdef, params = load_model(
+        folder,
+        cfg,
+        family,
+        placement=Placement(mesh, attention),
+        dtype=dtype,
+        load_format=config.load_format,
+        on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
+    )
+    make_kv = functools.partial(init_kv, cfg, dtype=dtype, mesh=mesh)
+    shape = _cache_shape(config, cfg, dtype, devices)
+    max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
+    buckets = make_buckets(
+        sizing.bucket_sizes(devices[0]), max_rows=shape.num_slots, max_tokens=max_tokens
+    )
+    model = Model(functools.partial(decoder.forward, graphdef), params, make_kv, cfg.vocab_size)
+    runner = ModelRunner(model, shape, buckets, mesh=mesh, num_compile_threads=_num_threads())
+    limits = Limits(
+        num_pages=shape.num_pages,
+        page_size=shape.page_size,
+        num_slots=shape.num_slots,
+        max_step_tokens=buckets[-1].num_tokens,
+        max_prefill_tokens=config.max_prefill_tokens,
+        max_logits=buckets[-1].num_logits,
+        context_length=cfg.context_length,
+        max_pages_per_request=shape.max_pages_per_request,
+        max_queued=config.max_queued_requests,
+    )
+    cache = PrefixCache(limits.num_pages, limits.page_size, enabled=not config.disable_radix_cache)
+    scheduler = Scheduler(
+        limits,
+        cache,
+        policy=config.schedule_policy,
+        conservativeness=config.schedule_conservativeness,
+        seed=config.random_seed or 0,
+    )
+    return Setup(runner, scheduler, _info(config, cfg, folder, shape, dtype, devices))
+
+
+def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
+    """On a CPU bfloat16 products are many times slower than float32, so "auto" avoids them."""
+    default = "float32" if device.platform == "cpu" else "bfloat16"
+    return jnp.dtype(_DTYPES[default if config.dtype == "auto" else config.dtype])
+
+
+def _cache_shape(
+    config: ServeConfig, cfg: ModelConfig, dtype: jnp.dtype, devices: list[jax.Device]
+) -> CacheShape:
+    num_pages = sizing.num_pages(
+        config,
+        bytes_per_token=kv_bytes_per_token(cfg, dtype) // len(devices),
+        context_length=cfg.context_length,
+        devices=devices,
+    )
+    longest = -(-cfg.context_length // config.page_size)
+    return CacheShape(
+        num_pages=num_pages,
+        page_size=config.page_size,
+        num_slots=sizing.max_running_requests(config, devices[0]),
+        max_pages_per_request=min(longest, num_pages),
+    )
+
+
+def _info(
+    config: ServeConfig,
+    cfg: ModelConfig,
+    folder: Path,
+    shape: CacheShape,
+    dtype: jnp.dtype,
+    devices: list[jax.Device],
+) -> EngineInfo:
+    generation = read_generation_config(folder)
+    return EngineInfo(
+        architecture=cfg.architecture,
+        vocab_size=cfg.vocab_size,
+        context_length=cfg.context_length,
+        max_total_tokens=shape.num_cache_slots,
+        max_running_requests=shape.num_slots,
+        page_size=shape.page_size,
+        tp_size=config.tp_size,
+        eos_ids=list(generation.eos_ids),
+        dtype=dtype.name,
+        device=devices[0].device_kind,
+        default_sampling=dict(generation.sampling),
+    )
+
+
+def _num_threads() -> int:
+    return min(os.cpu_count() or 1, 16)

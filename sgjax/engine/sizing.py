@@ -1,0 +1,91 @@
+"""How much an engine holds at a time, from its options and its devices."""
+
+import os
+
+import jax
+
+from sgjax.config import ServeConfig
+from sgjax.engine.buckets import ACCELERATOR, CPU, BucketSizes
+from sgjax.errors import ConfigError
+
+ALLOCATOR_SHARE = 0.95
+"""What JAX's allocator may take of a device's memory; the rest is the driver's and libraries'."""
+
+_CPU_TOKENS = 32768
+_CPU_SHARE = 0.25
+
+
+def reserve_device_memory() -> None:
+    """Lets JAX take nearly all of a GPU, instead of its three quarters; before its first use."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATOR_SHARE))
+
+
+def bucket_sizes(device: jax.Device) -> BucketSizes:
+    return CPU if device.platform == "cpu" else ACCELERATOR
+
+
+def max_running_requests(config: ServeConfig, device: jax.Device) -> int:
+    default = max(bucket_sizes(device).decode_rows)
+    wanted = [config.max_running_requests, config.max_num_reqs]
+    return min((count for count in wanted if count is not None), default=default)
+
+
+def max_step_tokens(config: ServeConfig, context_length: int, device: jax.Device) -> int:
+    """Tokens of one step: the chunk size, or with chunks off whatever a prompt may have."""
+    chunk = config.chunked_prefill_size
+    if chunk is None:
+        chunk = max(bucket_sizes(device).mixed_tokens)
+    return chunk if chunk > 0 else context_length
+
+
+def num_pages(
+    config: ServeConfig, *, bytes_per_token: int, context_length: int, devices: list[jax.Device]
+) -> int:
+    """Pages of the cache: as asked for, or as many as fit beside the weights, which are loaded.
+
+    `bytes_per_token` is of one device. What memory decides is rounded down to a coarse grid, so
+    that two starts on one machine make the same programs (the number is in every shape).
+
+    Raises:
+        ConfigError: where there is no room for a single page, or less than what was asked for.
+    """
+    room = _tokens_that_fit(config, bytes_per_token, context_length, devices) // config.page_size
+    if config.max_total_tokens is not None:
+        wanted = -(-config.max_total_tokens // config.page_size)
+        if wanted > room and devices[0].platform != "cpu":
+            raise ConfigError(
+                f"--max-total-tokens {config.max_total_tokens} does not fit: beside the weights "
+                f"there is room for {room * config.page_size} tokens. Lower it, or raise "
+                "--mem-fraction-static."
+            )
+        return wanted
+    if room < 1:
+        raise ConfigError(
+            "There is no memory left for the cache beside the weights. Raise "
+            "--mem-fraction-static, or spread the model with --tp-size."
+        )
+    return on_grid(room)
+
+
+def on_grid(count: int) -> int:
+    """`count` rounded down to five leading bits."""
+    step = 1 << max(count.bit_length() - 5, 0)
+    return count // step * step
+
+
+def _tokens_that_fit(
+    config: ServeConfig, bytes_per_token: int, context_length: int, devices: list[jax.Device]
+) -> int:
+    if devices[0].platform == "cpu":
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        fitting = int(memory * (config.mem_fraction_static or _CPU_SHARE)) // bytes_per_token
+        return min(fitting, max(_CPU_TOKENS, context_length + config.page_size))
+    share = config.mem_fraction_static or (0.88 if len(devices) == 1 else 0.87)
+    return min(_free_bytes(device, share) for device in devices) // bytes_per_token
+
+
+def _free_bytes(device: jax.Device, share: float) -> int:
+    stats = device.memory_stats()
+    if not stats or "bytes_limit" not in stats:
+        raise ConfigError(f"{device} does not tell how much memory it has; say --max-total-tokens.")
+    return int(stats["bytes_limit"] / ALLOCATOR_SHARE * share) - stats["bytes_in_use"]

@@ -1,0 +1,126 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sgjax.engine.batch import Batch, Row
+from sgjax.engine.buckets import CPU, Bucket, make_buckets, pick
+from sgjax.engine.request import Request
+from sgjax.engine.step import (
+    CacheShape,
+    pack_forward,
+    pack_sample,
+    unpack_forward,
+    unpack_sample,
+)
+from sgjax.sampling_params import SamplingParams
+
+SHAPE = CacheShape(num_pages=20, page_size=4, num_slots=6, max_pages_per_request=8)
+
+
+def request(prompt, output=(), *, in_flight=0, computed=0, **params):
+    return Request(
+        rid=f"r{prompt[0]}",
+        prompt_ids=list(prompt),
+        params=SamplingParams(**params),
+        output_ids=list(output),
+        num_in_flight=in_flight,
+        num_computed=computed,
+        seed=prompt[0] + 2**31,
+    )
+
+
+def row(request, slot, num_tokens, logits_from=None):
+    start = request.num_computed
+    end = start + num_tokens
+    samples = end == request.num_tokens
+    if logits_from is None:
+        logits_from = end - samples
+    return Row(request, slot, start, num_tokens, samples, logits_from)
+
+
+def mixed_batch():
+    """A decode row whose token is in flight, one that is known, a last chunk, and a middle one."""
+    rows = [
+        row(request([1, 2, 3], [4], in_flight=1, computed=4), 3, 1),
+        row(request([11, 12], [13], computed=2, temperature=0.0, top_k=5), 0, 1),
+        row(request(range(20, 30), computed=7), 5, 3),
+        row(request(range(40, 60), computed=4), 1, 5, logits_from=6),
+    ]
+    return Batch(rows, [(5, 0, 9), (5, 1, 2), (5, 2, 7), (3, 1, 4)], [])
+
+
+def test_a_step_reaches_the_device_as_it_was_planned():
+    batch = mixed_batch()
+    bucket = Bucket(16, 6, 8)
+    tables = jnp.zeros((6, 8), jnp.int32).at[1].set(jnp.arange(8, dtype=jnp.int32) + 10)
+    last = jnp.array([0, 0, 0, 77, 0, 0], jnp.int32)
+    vector = pack_forward(batch, bucket, SHAPE)
+    unpack = jax.jit(lambda *a: unpack_forward(*a, bucket=bucket, shape=SHAPE))
+    step, tables = unpack(vector, tables, last)
+
+    assert step.tokens[:10].tolist() == [77, 13, 27, 28, 29, 44, 45, 46, 47, 48]
+    assert step.positions[:10].tolist() == [4, 2, 7, 8, 9, 4, 5, 6, 7, 8]
+    slots = [4 * 4, 2, 2 * 4 + 3, 7 * 4, 7 * 4 + 1, 44, 45, 46, 47, 48]
+    assert step.slots[:10].tolist() == slots
+    assert (step.slots[10:] == SHAPE.num_cache_slots).all()
+    assert tables[5, :3].tolist() == [9, 2, 7]
+    assert tables[3].tolist() == [0, 4, 0, 0, 0, 0, 0, 0]
+    rows = step.rows
+    assert rows.starts[:4].tolist() == [0, 1, 2, 5]
+    assert rows.num_tokens.tolist() == [1, 1, 3, 5, 0, 0]
+    assert rows.lengths.tolist() == [5, 3, 10, 9, 0, 0]
+    assert int(rows.num_decode) == 2
+    assert jnp.array_equal(rows.tables[:4], tables[jnp.array([3, 0, 5, 1])])
+    # Two decode rows, the last chunk's end, and three of the middle chunk's five.
+    assert step.logit_rows[:6].tolist() == [0, 1, 4, 7, 8, 9]
+
+
+def test_the_sampler_learns_what_to_draw_and_what_is_known():
+    bucket = Bucket(16, 6, 8)
+    rows = unpack_sample(jnp.asarray(pack_sample(mixed_batch(), bucket, SHAPE)), 8)
+    assert rows["slots"].tolist() == [3, 0, 5, 6, 6, 6, 6, 6]
+    assert rows["targets"][:6].tolist() == [-1, -1, -1, 47, 48, 49]
+    assert rows["positions"][:3].tolist() == [5, 3, 10]
+    assert np.asarray(rows["seeds"])[:3].view(np.uint32).tolist() == [
+        2**31 + n for n in (1, 11, 20)
+    ]
+    assert rows["temperature"][:3].tolist() == [1.0, 0.0, 1.0]
+    assert rows["top_k"][:3].tolist() == [-1, 5, -1]
+    assert (rows["repetition_penalty"] == 1).all()
+
+
+def test_table_updates_beyond_the_buckets_room_are_left_to_the_caller():
+    batch = mixed_batch()
+    many = [(2, i % 8, i) for i in range(30)]
+    bucket = Bucket(16, 6, 8)
+    vector = pack_forward(dataclasses.replace(batch, table_updates=many), bucket, SHAPE)
+    _, tables = unpack_forward(
+        jnp.asarray(vector),
+        jnp.zeros((6, 8), jnp.int32),
+        jnp.zeros(6, jnp.int32),
+        bucket=bucket,
+        shape=SHAPE,
+    )
+    assert bucket.num_updates(SHAPE.page_size) == 10
+    assert tables[2].tolist() == [8, 9, 2, 3, 4, 5, 6, 7]
+
+
+def test_every_step_within_the_limits_has_a_bucket_and_decoding_gets_its_own():
+    buckets = make_buckets(CPU, max_rows=20, max_tokens=100)
+    assert buckets[-1].num_tokens == 100
+    decode = [row(request([i], [1], computed=1), 0, 1) for i in range(9)]
+    assert pick(buckets, Batch(decode, [], [])) == Bucket(20, 20, 20, only_decode=True)
+    chunk = row(request(range(1, 92)), 1, 91)
+    assert pick(buckets, Batch([*decode, chunk], [], [])) == Bucket(100, 20, 20)
+    wanted = row(request(range(1, 92)), 1, 91, logits_from=10)
+    assert pick(buckets, Batch([wanted], [], [])).num_logits >= 81
+
+
+def test_one_row_decodes_in_the_smallest_bucket():
+    buckets = make_buckets(CPU, max_rows=32, max_tokens=256)
+    batch = Batch([row(request([5], [1], computed=1), 0, 1)], [], [])
+    assert pick(buckets, batch) == Bucket(1, 1, 1, only_decode=True)
+    chunk = Batch([row(request([5, 6, 7]), 0, 3)], [], [])
+    assert not pick(buckets, chunk).only_decode
