@@ -1,0 +1,44 @@
+"""Ragged paged attention on NVIDIA GPUs: Pallas kernels that lower to Triton.
+
+A step's decode rows and its longer rows are different work: one is a kernel that streams the cache,
+the other one that fills the tensor cores. A mixed step launches both, into one result.
+"""
+
+from sgjax.kernels_pallas.block_sizes import device_kind
+from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
+from sgjax.kernels_pallas.ragged_paged_attention import triton_decode, triton_extend
+
+
+def ragged_paged_attention(
+    q,
+    k,
+    v,
+    rows,
+    *,
+    page_size,
+    scale,
+    window,
+    soft_cap,
+    only_decode,
+    kind=None,
+    interpret=False,
+):
+    """The contract. q, k and v have one dtype: bfloat16, float16 or float32.
+
+    `kind` is the device's whose block sizes are taken; None: the one that JAX computes on.
+    `interpret` runs the kernels in Pallas's interpreter, on any platform.
+    """
+    if not q.dtype == k.dtype == v.dtype:
+        raise TypeError(
+            f"q is {q.dtype}, the cache {k.dtype} and {v.dtype}: the Triton kernels want one dtype "
+            "for all three. Cast q, or keep the cache in the dtype of the activations."
+        )
+    kind = kind or device_kind()
+    options = tb.Options(page_size, scale, window, soft_cap, interpret)
+    row_bytes = tb.next_power_of_two(q.shape[-1]) * q.dtype.itemsize
+    result = None
+    if not only_decode:
+        sizes = triton_extend.sizes(row_bytes, kind)
+        result = triton_extend.extend(q, k, v, rows, options=options, sizes=sizes)
+    sizes = triton_decode.sizes(row_bytes, kind)
+    return triton_decode.decode(q, k, v, rows, options=options, sizes=sizes, over=result)

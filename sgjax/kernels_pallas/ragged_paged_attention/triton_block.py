@@ -1,0 +1,121 @@
+"""What both kernels do for a block of cached tokens: read it, score it, and take it in."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental.pallas import triton as plgpu
+
+NEVER = -(2.0**100)
+"""The score of what is not seen. A power of two, so that NEVER * exponent is exact: where a row sees
+nothing of its first blocks, a fused multiply-add would raise two to the rounding error of 1e30."""
+LOG2E = 1.4426950408889634
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a kernel is compiled for, besides the shapes."""
+
+    page_size: int
+    scale: float
+    window: int | None
+    soft_cap: float | None
+    interpret: bool = False
+
+    @property
+    def exponent(self) -> float:
+        """Scores times this, as powers of two, are softmax's numerators.
+
+        It is applied in float32 after the product: folded into q it would be rounded with q.
+        """
+        return (self.scale if self.soft_cap is None else self.soft_cap) * LOG2E
+
+    def cap(self, scores):
+        """Products of q and k as scores, up to the factor `exponent`."""
+        if self.soft_cap is None:
+            return scores
+        return jnp.tanh(scores * (self.scale / self.soft_cap))
+
+    def first_seen(self, position):
+        """The first position that a token at `position` sees."""
+        if self.window is None:
+            return jnp.int32(0)
+        return jnp.maximum(position - (self.window - 1), 0)
+
+
+def next_power_of_two(n: int) -> int:
+    """The smallest power of two that is at least n: tiles have no other sizes."""
+    return 1 << (n - 1).bit_length()
+
+
+def dot(a, b):
+    """A product with float32 sums; float32 inputs are not rounded to TF32."""
+    exact = a.dtype == jnp.float32
+    return plgpu.dot(a, b, precision=lax.Precision.HIGHEST if exact else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """One row's keys and values of one head, as a kernel sees them: refs and where to look.
+
+    Reads are held inside [first, last]: a slot outside may belong to another request, whose NaN
+    would come through a weight of zero.
+    """
+
+    k_ref: Any  # [slots, K, H]
+    v_ref: Any  # [slots, K, H]
+    tables_ref: Any  # i32[S, C]
+    row: jax.Array
+    head: jax.Array
+    first: jax.Array
+    last: jax.Array
+    page_size: int
+
+    def slots(self, positions):
+        """Where the tokens at `positions` lie."""
+        at = jnp.clip(positions, self.first, self.last)
+        page = plgpu.load(self.tables_ref.at[self.row, lax.div(at, self.page_size)])
+        return page * self.page_size + lax.rem(at, self.page_size)
+
+    def keys(self, slots):
+        return load_heads(self.k_ref, slots, self.head)
+
+    def values(self, slots):
+        return load_heads(self.v_ref, slots, self.head)
+
+
+def load_heads(ref, slots, head):
+    """Rows `slots` of one head of `ref` [slots, K, H], zeros past H up to a power of two."""
+    H = ref.shape[-1]
+    h = jnp.arange(next_power_of_two(H))[None, :]
+    index = ref.at[slots[:, None], head, h]
+    if h.size == H:
+        return plgpu.load(index)
+    mask = jnp.broadcast_to(h < H, (slots.size, h.size))
+    return plgpu.load(index, mask=mask, other=0)
+
+
+def start(num_rows: int, H: int):
+    """The state before the first block: highest score, sum of numerators, weighted values."""
+    return (
+        jnp.full((num_rows,), NEVER, jnp.float32),
+        jnp.zeros((num_rows,), jnp.float32),
+        jnp.zeros((num_rows, next_power_of_two(H)), jnp.float32),
+    )
+
+
+def take_in(state, q, cache: Cache, positions, seen, options: Options):
+    """The state after the block at `positions`; `seen` masks its scores, None where all count."""
+    top, total, out = state
+    slots = cache.slots(positions)
+    scores = options.cap(dot(q, cache.keys(slots).T))
+    if seen is not None:
+        scores = jnp.where(seen, scores, NEVER)
+    new_top = jnp.maximum(top, scores.max(-1))
+    p = jnp.exp2(scores * options.exponent - new_top[:, None] * options.exponent)
+    shrink = jnp.exp2((top - new_top) * options.exponent)
+    values = cache.values(slots)
+    out = out * shrink[:, None] + dot(p.astype(values.dtype), values)
+    return new_top, total * shrink + p.sum(-1), out

@@ -1,0 +1,141 @@
+"""Decode: one new token a row. The time goes into reading the cache, each byte once.
+
+A program takes one row, one kv head and one split of the row's blocks; the query heads of the kv
+head are the rows of its products. With one split a program writes the result; with several it
+writes a partial result, and the splits are combined by their log-sum-exps.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+from jaxtyping import Array, Float
+
+from sgjax.kernels_pallas.block_sizes import tuned_sizes
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
+
+MAX_SPLITS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How the work is cut: tokens a block, warps of a program, programs wanted in all."""
+
+    block: int = 64
+    warps: int = 4
+    split_warps: int = 4
+    stages: int = 2
+    programs: int = 256
+
+
+def sizes(row_bytes: int, kind: str | None) -> Sizes:
+    """Tuned ones where the device has them, else such that two stages fit 64 KiB."""
+    block = max(16, min(64, 64 * 256 // row_bytes))
+    return Sizes(
+        **{"block": block, **tuned_sizes("ragged_paged_attention", "decode", row_bytes, kind)}
+    )
+
+
+def num_splits(S: int, K: int, num_blocks: int, programs: int) -> int:
+    """A power of two, so that rows times heads times splits come to about `programs`."""
+    wanted = min(programs // (S * K), num_blocks, MAX_SPLITS)
+    return 1 << max(0, wanted.bit_length() - 1)
+
+
+def decode(
+    q: Float[Array, "T K G H"],
+    k: Float[Array, "slots K H"],
+    v: Float[Array, "slots K H"],
+    rows: RaggedRows,
+    *,
+    options: tb.Options,
+    sizes: Sizes,
+    over: Float[Array, "T K G H"] | None = None,
+) -> Float[Array, "T K G H"]:
+    """The tokens of the first num_decode rows; the others are zero, or what they are in `over`."""
+    T, K, G, H = q.shape
+    S, C = rows.tables.shape
+    n = min(S, T)
+    splits = num_splits(n, K, pl.cdiv(C * options.page_size, sizes.block), sizes.programs)
+    inputs = (q, k, v, rows.tables, rows.lengths, rows.num_decode[None])
+    call = functools.partial(
+        pl.pallas_call,
+        functools.partial(_kernel, splits=splits, sizes=sizes, options=options),
+        grid=(n, K, splits),
+        interpret=options.interpret,
+        compiler_params=plgpu.CompilerParams(
+            num_warps=sizes.warps if splits == 1 else sizes.split_warps, num_stages=sizes.stages
+        ),
+        name="ragged_paged_attention_decode",
+    )
+    if splits == 1:
+        result = jax.ShapeDtypeStruct(q.shape, q.dtype)
+        if over is None and n == T:
+            return call(out_shape=result)(*inputs)
+        over = jnp.zeros_like(q) if over is None else over
+        return call(out_shape=result, input_output_aliases={len(inputs): 0})(*inputs, over)
+    partial = (
+        jax.ShapeDtypeStruct((splits, n, K, G, H), jnp.float32),
+        jax.ShapeDtypeStruct((splits, n, K, G), jnp.float32),
+    )
+    out = _combine(*call(out_shape=partial)(*inputs)).astype(q.dtype)
+    over = jnp.zeros_like(q) if over is None else over
+    live = (jnp.arange(n) < rows.num_decode)[:, None, None, None]
+    return over.at[:n].set(jnp.where(live, out, over[:n]))
+
+
+def _combine(out: Array, lse: Array) -> Array:
+    """One result from those of the splits, each of them normalised: [splits, ...] -> [...]."""
+    weight = jnp.exp2(lse - lse.max(0))
+    return (out * weight[..., None]).sum(0) / weight.sum(0)[..., None]
+
+
+def _kernel(
+    q_ref, k_ref, v_ref, tables_ref, lengths_ref, num_decode_ref, *refs, splits, sizes, options
+):
+    # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   lengths: i32[S]
+    # num_decode: i32[1]
+    # refs, one split: (result to write over,) out [T, K, G, H]
+    # refs, several:   out f32[splits, S, K, G, H], lse f32[splits, S, K, G]
+    row, head, split = pl.program_id(0), pl.program_id(1), pl.program_id(2)
+    G, H = q_ref.shape[2:]
+    live = row < num_decode_ref[0]
+    length = jnp.where(live, lengths_ref[row], 0)
+    lo = options.first_seen(length - 1)
+    first_block = lo // sizes.block
+    num_blocks = pl.cdiv(length, sizes.block) - first_block
+    per_split = pl.cdiv(num_blocks, splits)
+    first = first_block + split * per_split
+    last = jnp.minimum(first + per_split, first_block + num_blocks)
+
+    # Tensor cores want 16 rows.
+    g = jnp.arange(max(16, tb.next_power_of_two(G)))
+    h = jnp.arange(tb.next_power_of_two(H))[None, :]
+    own = (g < G)[:, None] & (h < H)
+    q = plgpu.load(q_ref.at[row, head, g[:, None], h], mask=own, other=0)
+    cache = tb.Cache(
+        k_ref, v_ref, tables_ref, row, head, lo, jnp.maximum(length - 1, 0), options.page_size
+    )
+
+    def block(i, state):
+        at = i * sizes.block + jnp.arange(sizes.block)
+        seen = ((at >= lo) & (at < length))[None, :]
+        return tb.take_in(state, q, cache, at, seen, options)
+
+    top, total, out = lax.fori_loop(first, last, block, tb.start(g.size, H))
+    safe = jnp.where(total > 0, total, 1.0)
+    out = out / safe[:, None]
+    if splits > 1:
+        out_ref, lse_ref = refs
+        lse = jnp.where(total > 0, top * options.exponent + jnp.log2(safe), tb.NEVER)
+        plgpu.store(out_ref.at[split, row, head, g[:, None], h], out, mask=own)
+        plgpu.store(lse_ref.at[split, row, head, g], lse, mask=g < G)
+    else:
+        writes = own & live if len(refs) == 2 else own
+        out = out.astype(refs[-1].dtype)
+        plgpu.store(refs[-1].at[row, head, g[:, None], h], out, mask=writes)
