@@ -1,0 +1,67 @@
+"""The text of one request's output, as its tokens come."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from sgjax.sampling_params import SamplingParams
+from sgjax.text.stop import StopMatcher
+from sgjax.text.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class TextDelta:
+    """What some tokens added to the text."""
+
+    text: str
+    num_tokens_used: int
+    """How many of the tokens belong to the output: fewer than were fed if a stop was found."""
+    stopped_by: str | None = None
+    """The stop string that these tokens completed; the request is to be ended."""
+
+
+class TextStream:
+    """Detokenizer and stop strings, joined.
+
+    Tokens are read one by one, so that text and counts are the same however they are split. The
+    token that completes a stop is the last of the output; what comes after it is dropped.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, params: SamplingParams, *, is_continuation: bool = True
+    ):
+        """`is_continuation`: a prompt comes before it, so a leading space is the output's own."""
+        self._detokenizer = tokenizer.stream(
+            skip_special_tokens=params.skip_special_tokens,
+            spaces_between_special_tokens=params.spaces_between_special_tokens,
+            is_continuation=is_continuation,
+        )
+        self._matcher = StopMatcher(params.stop, no_trim=params.no_stop_trim)
+        self._no_stop_trim = params.no_stop_trim
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended the text, if one has."""
+        return self._matcher.matched
+
+    def feed(self, token_ids: Sequence[int], *, ends_with_stop_token: bool = False) -> TextDelta:
+        """Reads tokens. After a stop was found, all more of them are dropped.
+
+        With `ends_with_stop_token` the last is the EOS or stop token that ended the request: it
+        counts, but has no text, unless `no_stop_trim` asks for it.
+        """
+        if self.stopped_by is not None:
+            return TextDelta("", 0)
+        silent = len(token_ids) - 1 if ends_with_stop_token and not self._no_stop_trim else None
+        texts = []
+        for index, token_id in enumerate(token_ids):
+            if index != silent:
+                texts.append(self._matcher.feed(self._detokenizer.feed((token_id,))))
+            if self.stopped_by is not None:
+                return TextDelta("".join(texts), index + 1, self.stopped_by)
+        return TextDelta("".join(texts), len(token_ids))
+
+    def finish(self) -> str:
+        """The rest of the text, when no more tokens come: what was held back."""
+        if self.stopped_by is not None:
+            return ""
+        return self._matcher.feed(self._detokenizer.flush()) + self._matcher.flush()
