@@ -1,9 +1,14 @@
 """Keys and values on the device: per layer, K and V apart, one array each over all slots."""
 
 import dataclasses
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int32
+
+from sgjax.sharding.rules import sharding
 
 
 @jax.tree_util.register_dataclass
@@ -26,3 +31,27 @@ class LayerKV:
             k=self.k.at[slots].set(k.astype(self.k.dtype), mode="drop"),
             v=self.v.at[slots].set(v.astype(self.v.dtype), mode="drop"),
         )
+
+
+class CacheSizes(Protocol):
+    """What a model's config says of its cache. Heads are K', those that devices share."""
+
+    num_layers: int
+    num_kv_heads: int
+    head_size: int
+
+
+def init_kv(cfg: CacheSizes, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:
+    """An empty cache, made on the devices, which share the heads."""
+    shape = (num_slots, cfg.num_kv_heads, cfg.head_size)
+    place = sharding(mesh, "PB K H")
+
+    def empty() -> jax.Array:
+        return jnp.zeros(shape, dtype, device=place)
+
+    return [LayerKV(empty(), empty()) for _ in range(cfg.num_layers)]
+
+
+def kv_bytes_per_token(cfg: CacheSizes, dtype: Any) -> int:
+    """Bytes of one token's keys and values, in all layers and on all devices together."""
+    return 2 * cfg.num_layers * cfg.num_kv_heads * cfg.head_size * jnp.dtype(dtype).itemsize

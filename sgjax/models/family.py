@@ -2,25 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sgjax.errors import ConfigError
+from sgjax.layers.rope import RopeConfig
 
 if TYPE_CHECKING:
     from flax import nnx
 
     from sgjax.models.hf_config import HFConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class RopeConfig:
-    """Rotary embedding: theta and the scaling of its frequencies (`kind` is HF's rope_type)."""
-
-    theta: float = 10000.0
-    kind: str = "default"
-    params: tuple[tuple[str, Any], ...] = ()
-    """The scaling's own numbers (factor, low_freq_factor, …), sorted by name."""
-
-    def param(self, name: str, default: Any = None) -> Any:
-        return dict(self.params).get(name, default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +26,9 @@ class ModelConfig:
     num_kv_heads: int  # K, of the checkpoint; `for_tp` makes it K'
     head_size: int  # H
     context_length: int
+    """Tokens of a request, prompt and output."""
     norm_eps: float
-    rope: RopeConfig = RopeConfig()
+    rope: RopeConfig
     tie_embeddings: bool = False
     qkv_bias: bool = False
     out_bias: bool = False
@@ -46,6 +37,8 @@ class ModelConfig:
     """Sliding window of each layer, or None: all tokens. Empty: None everywhere."""
     kv_repeat: int = 1
     """How many copies of each kv head the cache holds (tp beyond the number of kv heads)."""
+    vocab_padding: int = 0
+    """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 
     @property
     def group_size(self) -> int:
@@ -55,14 +48,66 @@ class ModelConfig:
     def window(self, layer: int) -> int | None:
         return self.windows[layer] if self.windows else None
 
+    @property
+    def max_context_length(self) -> int:
+        """How far positions may be stretched: YaRN's factor counts from the original context."""
+        if self.rope.kind != "yarn":
+            return self.context_length
+        original = self.rope.param("original_max_position_embeddings")
+        return max(self.context_length, int(original * self.rope.param("factor")))
+
+    def with_context_length(self, length: int | None) -> "ModelConfig":
+        """The same model for requests of another length (None: as the checkpoint says).
+
+        Raises:
+            ConfigError: where it is longer than the model was made for.
+        """
+        if length is None:
+            return self
+        if not 1 <= length <= self.max_context_length:
+            raise ConfigError(
+                f"--context-length {length} must be in [1, {self.max_context_length}]: longer texts "
+                "than this model was made for give wrong answers. To stretch it, give rope_scaling "
+                "in config.json."
+            )
+        return dataclasses.replace(self, context_length=length)
+
     def for_tp(self, tp: int) -> "ModelConfig":
         """The same model with kv heads repeated until tp devices can share them: K' = max(K, tp).
 
         Raises:
-            ConfigError: where tp does not divide the heads, the feed-forward width, or (beyond the
-                kv heads) is not a multiple of them.
+            ConfigError: where tp does not divide the heads, the feed-forward width, or neither
+                divides the kv heads nor is a multiple of them.
         """
-        raise NotImplementedError
+        self._check_shared("num_attention_heads", self.num_heads, tp)
+        self._check_shared("intermediate_size", self.d_ff, tp)
+        heads = max(self.num_kv_heads, tp)
+        if heads % self.num_kv_heads or heads % tp:
+            raise ConfigError(
+                f"--tp-size {tp} does not fit num_key_value_heads = {self.num_kv_heads}: one must "
+                f"divide the other. {self._possible_tp()}"
+            )
+        return dataclasses.replace(
+            self,
+            num_kv_heads=heads,
+            kv_repeat=heads // self.num_kv_heads,
+            vocab_padding=-self.vocab_size % tp,
+        )
+
+    def _check_shared(self, key: str, size: int, tp: int) -> None:
+        if size % tp:
+            raise ConfigError(
+                f"--tp-size {tp} does not divide {key} = {size}. {self._possible_tp()}"
+            )
+
+    def _possible_tp(self) -> str:
+        kv = self.num_kv_heads
+        sizes = [
+            str(tp)
+            for tp in range(1, 65)
+            if not (self.num_heads % tp or self.d_ff % tp or (kv % tp and tp % kv))
+        ]
+        return f"This model can be served with --tp-size {', '.join(sizes)}."
 
 
 @dataclasses.dataclass(frozen=True)

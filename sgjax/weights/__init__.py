@@ -1,0 +1,1 @@
+"""Weights: checkpoints into the shards of a model."""

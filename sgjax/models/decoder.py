@@ -1,0 +1,74 @@
+"""The shell that all decoders share: embedding, a loop over blocks, the final norm, logits.
+
+A model is split once, when it is loaded, into a graphdef (what it is: hashable, no arrays) and
+params (nested dicts of arrays). A step is a plain function of these: `forward`.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sgjax.layers.embed import Embed
+from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.norm import RMSNorm
+from sgjax.models.family import Family, ModelConfig
+from sgjax.sharding.mesh import Placement
+from sgjax.sharding.rules import constrain
+
+Params = dict[str, Any]
+
+
+class Decoder(nnx.Module):
+    """A decoder-only transformer. Made abstract: `sgjax/weights` gives it values."""
+
+    def __init__(self, family: Family, cfg: ModelConfig, placement: Placement):
+        self.placement = placement
+        self.embed = _embed(cfg)
+        self.blocks = nnx.List([family.block(cfg, layer) for layer in range(cfg.num_layers)])
+        self.norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.head = None if cfg.tie_embeddings else _embed(cfg)
+
+    def __call__(self, kv: list[KV], step: StepInputs) -> tuple[Float[Array, "R V"], list[KV]]:
+        mesh = self.placement.mesh
+        step = dataclasses.replace(step, placement=self.placement)
+        x = constrain(self.embed(step.tokens), "T D", mesh)
+        new_kv = []
+        for block, layer_kv in zip(self.blocks, kv, strict=True):
+            graphdef, state = nnx.split(block)
+            x, layer_kv = _run_block(graphdef, nnx.to_pure_dict(state), x, layer_kv, step)
+            new_kv.append(layer_kv)
+        x = self.norm(x[step.logit_rows])
+        head = self.embed if self.head is None else self.head
+        return head.logits(x), new_kv
+
+
+def build(family: Family, cfg: ModelConfig, placement: Placement) -> Decoder:
+    """The model without values. `cfg` is `for_tp` of the mesh's size."""
+    return Decoder(family, cfg, placement)
+
+
+def forward(
+    graphdef: nnx.GraphDef, params: Params, kv: list[KV], step: StepInputs
+) -> tuple[Float[Array, "R V"], list[KV]]:
+    """One step: logits where they are wanted (float32), and the cache with the step's tokens in it.
+
+    To be compiled by the caller, with `graphdef` bound and `kv` donated; params are an argument.
+    """
+    return nnx.merge(graphdef, params)(kv, step)
+
+
+def _embed(cfg: ModelConfig) -> Embed:
+    return Embed(cfg.vocab_size, cfg.d_model, padding=cfg.vocab_padding)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_block(
+    graphdef: nnx.GraphDef, params: Params, x: Array, kv: KV, step: StepInputs
+) -> tuple[Array, KV]:
+    """A block as a function of its own: layers of one kind share one trace and one lowering."""
+    x, kv = nnx.merge(graphdef, params)(x, kv, step)
+    return constrain(x, "T D", step.placement.mesh), kv

@@ -1,0 +1,301 @@
+"""A strict reader of a checkpoint's config.json: a key is read, known to be without effect, or an
+error that names it."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sgjax.errors import ConfigError
+from sgjax.layers.rope import KINDS, RopeConfig
+
+BOOKKEEPING = frozenset(
+    {
+        "_attn_implementation",
+        "_commit_hash",
+        "_name_or_path",
+        "architectures",
+        "attention_dropout",
+        "auto_map",
+        "begin_suppress_tokens",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "decoder_start_token_id",
+        "do_sample",
+        "dtype",
+        "eos_token_id",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "id2label",
+        "initializer_range",
+        "label2id",
+        "max_new_tokens",
+        "model_type",
+        "name_or_path",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "pad_token_id",
+        "prefix",
+        "pretraining_tp",
+        "problem_type",
+        "repetition_penalty",
+        "return_dict",
+        "return_dict_in_generate",
+        "sep_token_id",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tokenizer_class",
+        "top_k",
+        "top_p",
+        "torch_dtype",
+        "torchscript",
+        "transformers_version",
+        "unsloth_fixed",
+        "unsloth_version",
+        "use_bfloat16",
+        "use_cache",
+    }
+)
+"""Keys of config.json that say nothing about what the model computes."""
+
+CONTEXT_KEYS = (
+    "max_sequence_length",
+    "seq_length",
+    "max_position_embeddings",
+    "max_seq_len",
+    "model_max_length",
+)
+"""Where the context length may stand; the first that is there counts."""
+
+_ROPE_PARAMS: dict[str, tuple[set[str], set[str]]] = {
+    "default": (set(), set()),
+    "linear": ({"factor"}, set()),
+    "dynamic": ({"factor"}, set()),
+    "llama3": (
+        {"factor", "low_freq_factor", "high_freq_factor"},
+        {"original_max_position_embeddings"},
+    ),
+    "yarn": (
+        {"factor"},
+        {
+            "original_max_position_embeddings",
+            "attention_factor",
+            "beta_fast",
+            "beta_slow",
+            "mscale",
+            "mscale_all_dim",
+            "truncate",
+        },
+    ),
+}
+"""The numbers of each kind of RoPE: needed ones, and optional ones."""
+
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
+_REQUIRED = object()
+
+
+class HFConfig:
+    """config.json, read key by key. A key that holds null counts as absent.
+
+    Every method raises ConfigError with the key, its value, and what is allowed.
+    """
+
+    def __init__(self, values: Mapping[str, Any], source: str = "config.json"):
+        self._values = values
+        self._source = source
+        self._read: set[str] = set()
+
+    @classmethod
+    def from_file(cls, path: Path) -> "HFConfig":
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"There is no config.json in {path.parent}. A model folder holds config.json, "
+                "tokenizer files and *.safetensors."
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} must hold a JSON object, not {type(values).__name__}.")
+        return cls(values, str(path))
+
+    @property
+    def architecture(self) -> str:
+        names = self._values.get("architectures")
+        if not (isinstance(names, list) and len(names) == 1 and isinstance(names[0], str)):
+            raise self.error("architectures", "must be a list of one name")
+        return names[0]
+
+    def __call__(self, key: str, default: Any = _REQUIRED) -> Any:
+        """The value of a key, whatever its type."""
+        self._read.add(key)
+        value = self._values.get(key)
+        if value is not None:
+            return value
+        if default is _REQUIRED:
+            raise ConfigError(f"{self._source} lacks {key!r}.")
+        return default
+
+    def expect(self, key: str, value: Any) -> None:
+        """Refuses every value but this one. Absent is fine."""
+        if self(key, value) != value:
+            raise self.error(key, f"is supported as {value!r} only")
+
+    def size(self, key: str, default: Any = _REQUIRED) -> Any:
+        """A positive integer, or the default."""
+        value = self(key, default)
+        if value is default:
+            return value
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self.error(key, "must be a positive integer")
+        return value
+
+    def divisor(self, key: str, total: int, *, of: str) -> int:
+        """A size that divides another, which is the default."""
+        value = self.size(key, total)
+        if total % value:
+            raise self.error(key, f"must divide {of} = {total}")
+        return value
+
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
+        value = self(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.error(key, "must be a number")
+        return float(value)
+
+    def flag(self, key: str, default: Any = _REQUIRED) -> bool:
+        value = self(key, default)
+        if not isinstance(value, bool):
+            raise self.error(key, "must be true or false")
+        return value
+
+    def head_size(self, d_model: int, num_heads: int) -> int:
+        """`head_dim`, or the model's width divided by its heads."""
+        value = self.size("head_dim", None)
+        if value is None:
+            if d_model % num_heads:
+                raise self.error(
+                    "num_attention_heads",
+                    f"must divide hidden_size = {d_model} (no head_dim is given)",
+                )
+            value = d_model // num_heads
+        if value % 2:
+            raise ConfigError(
+                f"{self._source}: heads have {value} features; RoPE turns pairs, so it must be even."
+            )
+        return value
+
+    def rope(self) -> RopeConfig:
+        """RoPE in either dialect: rope_theta with rope_scaling, or all of it in rope_parameters."""
+        key, given = self._rope_dict()
+        given = dict(given)
+        kinds = [given.pop(name) for name in ("rope_type", "type") if name in given]
+        kind = kinds[0] if kinds else "default"
+        if kind not in KINDS:
+            raise self.error(key, f"has rope_type {kind!r}; known: {', '.join(KINDS)}")
+        theta = self._theta(given.pop("rope_theta", None))
+        fraction = given.pop("partial_rotary_factor", None) or 1.0
+        return RopeConfig(theta, kind, self._rope_params(key, kind, given), float(fraction))
+
+    def windows(self) -> tuple[int | None, ...]:
+        """Each layer's sliding window, as Qwen says it: with a switch, and for some layers only.
+
+        Which layers is said by layer_types, or else: those from max_window_layers on.
+        """
+        num_layers = self.size("num_hidden_layers")
+        is_on = self.flag("use_sliding_window", False)
+        window = self.size("sliding_window", None)
+        first = self("max_window_layers", num_layers)
+        types = self("layer_types", None)
+        if types is None:
+            types = [_SLIDING if i >= first else _FULL for i in range(num_layers)]
+            if not is_on:
+                types = [_FULL] * num_layers
+        if not isinstance(types, list) or len(types) != num_layers or {*types} - {_FULL, _SLIDING}:
+            rule = f"must list {_FULL!r} or {_SLIDING!r} for each of the {num_layers} layers"
+            raise self.error("layer_types", rule)
+        if _SLIDING not in types:
+            return ()
+        if not is_on or window is None:
+            raise self.error(
+                "layer_types", "has sliding layers, but use_sliding_window or sliding_window is off"
+            )
+        return tuple(window if kind == _SLIDING else None for kind in types)
+
+    def context_length(self, rope: RopeConfig) -> int:
+        """Tokens the model reads: those it was trained on, times a scaling that stretches them."""
+        lengths = [self.size(key, None) for key in CONTEXT_KEYS]
+        trained = next((length for length in lengths if length), None)
+        if trained is None:
+            raise ConfigError(f"{self._source} gives no context length: max_position_embeddings.")
+        if rope.kind == "llama3" or self._original_is_given:
+            return trained
+        return int(trained * rope.param("factor", 1.0))
+
+    def finish(self) -> None:
+        """Refuses keys that nobody has read: a model they change would be computed wrongly."""
+        unread = sorted(set(self._values) - self._read - BOOKKEEPING)
+        if not unread:
+            return
+        hints = []
+        for key in unread:
+            near = difflib.get_close_matches(key, self._read, 1)
+            hints.append(
+                f"{key} = {_short(self._values[key])}" + (f" (near: {near[0]})" if near else "")
+            )
+        raise ConfigError(
+            f"{self._source} has keys that {self.architecture} does not know, so the model may "
+            f"not be computed right: {'; '.join(hints)}. If a key has no effect, remove it."
+        )
+
+    def error(self, key: str, rule: str) -> ConfigError:
+        return ConfigError(f"{self._source}: {key} = {_short(self._values.get(key))} {rule}.")
+
+    def _rope_dict(self) -> tuple[str, Mapping[str, Any]]:
+        old, new = self("rope_scaling", None), self("rope_parameters", None)
+        if old is not None and new is not None and old != new:
+            raise self.error("rope_scaling", f"contradicts rope_parameters = {_short(new)}")
+        key = "rope_scaling" if old is not None else "rope_parameters"
+        given = old if old is not None else new if new is not None else {}
+        if not isinstance(given, Mapping):
+            raise self.error(key, "must be an object or null")
+        self._original_is_given = given.get("original_max_position_embeddings") is not None
+        return key, given
+
+    def _theta(self, given: Any) -> float:
+        theta = self("rope_theta", None)
+        theta = given if given is not None else theta if theta is not None else 10000.0
+        if isinstance(theta, bool) or not isinstance(theta, int | float) or theta <= 1:
+            raise ConfigError(f"{self._source}: rope_theta = {theta!r} must be a number above 1.")
+        return float(theta)
+
+    def _rope_params(
+        self, key: str, kind: str, given: Mapping[str, Any]
+    ) -> tuple[tuple[str, Any], ...]:
+        needed, optional = _ROPE_PARAMS[kind]
+        params = {name: value for name, value in given.items() if value is not None}
+        trained = self("max_position_embeddings", None)
+        if unknown := sorted(params.keys() - needed - optional):
+            raise self.error(key, f"has {', '.join(unknown)}, unknown to rope_type {kind!r}")
+        original = params.get("original_max_position_embeddings", trained)
+        if kind == "yarn" and "factor" not in params and trained and original:
+            params["factor"] = trained / original
+        if missing := sorted(needed - params.keys()):
+            raise self.error(key, f"lacks {', '.join(missing)}, which rope_type {kind!r} needs")
+        if kind in ("llama3", "yarn", "dynamic"):
+            params["original_max_position_embeddings"] = original
+        for name, value in params.items():
+            if name != "truncate" and (not isinstance(value, int | float) or not value > 0):
+                raise self.error(key, f"must have a positive number as {name}")
+        return tuple(sorted(params.items()))
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,99 @@
+"""Llama 1, 2, 3, 3.1 and 3.2. https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783"""
+
+from typing import Any
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sgjax.layers.attention import Attention
+from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.mlp import GatedMLP
+from sgjax.layers.norm import RMSNorm
+from sgjax.models.family import Family, ModelConfig
+from sgjax.models.hf_config import HFConfig
+
+
+def config(hf: HFConfig) -> ModelConfig:
+    cfg = read_sizes(
+        hf,
+        qkv_bias=hf.flag("attention_bias", False),
+        out_bias=hf.flag("attention_bias", False),
+        mlp_bias=hf.flag("mlp_bias", False),
+    )
+    hf.finish()
+    return cfg
+
+
+def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
+    """What Llama and the families that write their config.json as Llama does have in common."""
+    hf.expect("hidden_act", "silu")
+    num_heads = hf.size("num_attention_heads")
+    d_model = hf.size("hidden_size")
+    rope = hf.rope()
+    return ModelConfig(
+        architecture=hf.architecture,
+        vocab_size=hf.size("vocab_size"),
+        num_layers=hf.size("num_hidden_layers"),
+        d_model=d_model,
+        d_ff=hf.size("intermediate_size"),
+        num_heads=num_heads,
+        num_kv_heads=hf.divisor("num_key_value_heads", num_heads, of="num_attention_heads"),
+        head_size=hf.head_size(d_model, num_heads),
+        context_length=hf.context_length(rope),
+        norm_eps=hf.number("rms_norm_eps", 1e-6),
+        rope=rope,
+        tie_embeddings=hf.flag("tie_word_embeddings", False),
+        **more,
+    )
+
+
+class Block(nnx.Module):
+    def __init__(self, cfg: ModelConfig, layer: int):
+        self.attn_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.attn = Attention(cfg, window=cfg.window(layer))
+        self.mlp_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.mlp = GatedMLP(cfg.d_model, cfg.d_ff, bias=cfg.mlp_bias)
+
+    def __call__(
+        self, x: Float[Array, "T D"], kv: KV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], KV]:
+        h, kv = self.attn(self.attn_norm(x), kv, step)
+        x = x + h
+        return x + self.mlp(self.mlp_norm(x)), kv
+
+
+WEIGHTS = {
+    "model.embed_tokens.weight": ("embed.table", "v d -> v d"),
+    "model.norm.weight": ("norm.scale", "d -> d"),
+    "lm_head.weight": ("head.table", "v d -> v d"),
+    "model.layers.{}.input_layernorm.weight": ("blocks.{}.attn_norm.scale", "d -> d"),
+    "model.layers.{}.post_attention_layernorm.weight": ("blocks.{}.mlp_norm.scale", "d -> d"),
+    "model.layers.{}.self_attn.q_proj.weight": (
+        "blocks.{}.attn.qkv.weight:q",
+        "(k g h) d -> d k g h",
+    ),
+    "model.layers.{}.self_attn.k_proj.weight": (
+        "blocks.{}.attn.qkv.weight:k",
+        "(kv h) d -> d k 1 h",
+    ),
+    "model.layers.{}.self_attn.v_proj.weight": (
+        "blocks.{}.attn.qkv.weight:v",
+        "(kv h) d -> d k 1 h",
+    ),
+    "model.layers.{}.self_attn.q_proj.bias": ("blocks.{}.attn.qkv.bias:q", "(k g h) -> k g h"),
+    "model.layers.{}.self_attn.k_proj.bias": ("blocks.{}.attn.qkv.bias:k", "(kv h) -> k 1 h"),
+    "model.layers.{}.self_attn.v_proj.bias": ("blocks.{}.attn.qkv.bias:v", "(kv h) -> k 1 h"),
+    "model.layers.{}.self_attn.o_proj.weight": (
+        "blocks.{}.attn.out.weight",
+        "d (k g h) -> k g h d",
+    ),
+    "model.layers.{}.self_attn.o_proj.bias": ("blocks.{}.attn.out.bias", "d -> d"),
+    "model.layers.{}.mlp.gate_proj.weight": ("blocks.{}.mlp.gate_up.weight:gate", "f d -> d 1 f"),
+    "model.layers.{}.mlp.up_proj.weight": ("blocks.{}.mlp.gate_up.weight:up", "f d -> d 1 f"),
+    "model.layers.{}.mlp.down_proj.weight": ("blocks.{}.mlp.down.weight", "d f -> f d"),
+    "model.layers.{}.mlp.gate_proj.bias": ("blocks.{}.mlp.gate_up.bias:gate", "f -> 1 f"),
+    "model.layers.{}.mlp.up_proj.bias": ("blocks.{}.mlp.gate_up.bias:up", "f -> 1 f"),
+    "model.layers.{}.mlp.down_proj.bias": ("blocks.{}.mlp.down.bias", "d -> d"),
+}
+
+FAMILY = Family(config=config, block=Block, weights=WEIGHTS)

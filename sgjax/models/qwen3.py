@@ -1,0 +1,44 @@
+"""Qwen3 (dense): a Llama whose q and k heads are RMS-normed before RoPE.
+
+https://arxiv.org/abs/2505.09388
+"""
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sgjax.layers.attention import Attention
+from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.mlp import GatedMLP
+from sgjax.layers.norm import RMSNorm
+from sgjax.models import llama
+from sgjax.models.family import Family, ModelConfig
+from sgjax.models.hf_config import HFConfig
+
+
+def config(hf: HFConfig) -> ModelConfig:
+    bias = hf.flag("attention_bias", False)
+    cfg = llama.read_sizes(hf, qkv_bias=bias, out_bias=bias, windows=hf.windows())
+    hf.finish()
+    return cfg
+
+
+class Block(nnx.Module):
+    def __init__(self, cfg: ModelConfig, layer: int):
+        self.attn_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.attn = Attention(cfg, window=cfg.window(layer), qk_norm=True)
+        self.mlp_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.mlp = GatedMLP(cfg.d_model, cfg.d_ff)
+
+    def __call__(
+        self, x: Float[Array, "T D"], kv: KV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], KV]:
+        h, kv = self.attn(self.attn_norm(x), kv, step)
+        x = x + h
+        return x + self.mlp(self.mlp_norm(x)), kv
+
+
+WEIGHTS = llama.WEIGHTS | {
+    "model.layers.{}.self_attn.q_norm.weight": ("blocks.{}.attn.q_norm.scale", "h -> h"),
+    "model.layers.{}.self_attn.k_norm.weight": ("blocks.{}.attn.k_norm.scale", "h -> h"),
+}
+FAMILY = Family(config=config, block=Block, weights=WEIGHTS)

@@ -1,0 +1,45 @@
+"""The mesh: which devices one engine's model is spread over."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from sgjax.errors import ConfigError
+
+MESH_AXES = ("expert", "tensor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where a model runs, and by which kernels."""
+
+    mesh: Mesh
+    attention: str | None = None
+    """Implementation of attention: "reference", "triton", or None for the platform's best."""
+
+
+def make_mesh(tp_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of `tp_size` devices, the first ones of `devices` (default: all there are).
+
+    Its axes are (expert, tensor), always partitioned automatically. Experts are not split yet, so
+    the first is 1.
+
+    Raises:
+        ConfigError: where there are fewer devices, or tp_size is below 1.
+    """
+    devices = jax.devices() if devices is None else devices
+    if tp_size < 1:
+        raise ConfigError(f"--tp-size must be at least 1, not {tp_size}.")
+    if tp_size > len(devices):
+        raise ConfigError(
+            f"--tp-size is {tp_size}, but there are {len(devices)} {devices[0].platform} devices. "
+            f"Use --tp-size {len(devices)} or fewer."
+        )
+    return jax.make_mesh(
+        (1, tp_size),
+        MESH_AXES,
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices[:tp_size],
+    )

@@ -1,0 +1,161 @@
+"""Loads a checkpoint, slice by slice, straight into the shards of a model."""
+
+import concurrent.futures
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx, traverse_util
+
+from sgjax.errors import CheckpointError
+from sgjax.layers.weight import Part, Weight
+from sgjax.models.decoder import Params, build
+from sgjax.models.family import Family, ModelConfig
+from sgjax.sharding.mesh import Placement
+from sgjax.sharding.rules import sharding
+from sgjax.weights.dummy import random_weight
+from sgjax.weights.files import CheckpointFiles
+from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, sources
+
+OnProgress = Callable[[int, int, str], None]
+"""on_progress(bytes done, bytes in all, parameter): called from the thread that loads."""
+
+IGNORED = ("rotary_emb.inv_freq",)
+"""Endings of tensors that say nothing new: buffers that are computed here."""
+
+NUM_READERS = 4
+"""Parameters in the making at a time; the host holds one shard of each."""
+
+
+def load_model(
+    model_dir: str | Path,
+    family: Family,
+    cfg: ModelConfig,
+    placement: Placement,
+    *,
+    dtype: Any,
+    load_format: str = "auto",
+    on_progress: OnProgress | None = None,
+) -> tuple[nnx.GraphDef, Params]:
+    """A model with its weights: what it is, and nested dicts of arrays, sharded over the mesh.
+
+    `cfg` is `for_tp` of the mesh's size. With load_format "dummy" weights are random and no file is
+    opened. Numbers are cast to `dtype`, whatever the files hold.
+
+    Raises:
+        CheckpointError: where files are missing or damaged, or tensors are missing, unknown, there
+            twice, or of another shape.
+    """
+    graphdef, state = nnx.split(build(family, cfg, placement))
+    weights = dict(nnx.to_flat_state(state))
+    report = on_progress or (lambda done, total, detail: None)
+    if load_format == "dummy":
+        arrays = _random(weights, placement, dtype, report)
+    else:
+        by_name = {".".join(map(str, path)): weight for path, weight in weights.items()}
+        checkpoint = _Checkpoint(CheckpointFiles(Path(model_dir)), family, cfg, by_name)
+        checkpoint.check()
+        arrays = checkpoint.load(placement, dtype, report)
+    return graphdef, traverse_util.unflatten_dict(dict(zip(weights, arrays, strict=True)))
+
+
+def _random(
+    weights: dict[Any, Weight], placement: Placement, dtype: Any, report: OnProgress
+) -> Iterable[jax.Array]:
+    for seed, (path, weight) in enumerate(weights.items()):
+        name = ".".join(map(str, path))
+        place = sharding(placement.mesh, weight.axes)
+        yield random_weight(weight.shape, dtype, place, seed=seed, ones=path[-1] == "scale")
+        report(seed + 1, len(weights), name)
+
+
+class _Checkpoint:
+    """The tensors of a checkpoint, and where each of them goes in one model."""
+
+    def __init__(
+        self, files: CheckpointFiles, family: Family, cfg: ModelConfig, weights: dict[str, Weight]
+    ):
+        self.files = files
+        self.sizes: Sizes = axis_sizes(cfg)
+        self.weights = weights
+        self.cfg = cfg
+        self.sources: dict[str, list[Source]] = defaultdict(list)
+        self.unused: list[Source] = []
+        for source in sources(family.weights, cfg.num_layers):
+            if source.path in weights:
+                self.sources[source.path].append(source)
+            else:
+                self.unused.append(source)
+
+    def check(self) -> None:
+        """Every tensor is there, used, and of the shape that the model's sizes ask for."""
+        wanted = {source.tensor: source for group in self.sources.values() for source in group}
+        found = {name for name in self.files.names if not name.endswith(IGNORED)}
+        if self.cfg.tie_embeddings:
+            found -= {source.tensor for source in self.unused if source.path == "head.table"}
+        problems = [f"missing: {name}" for name in wanted if name not in found]
+        problems += [f"unknown: {name}" for name in sorted(found - wanted.keys())]
+        for name in sorted(found & wanted.keys()):
+            expected = wanted[name].rule.tensor_shape(self.sizes)
+            if self.files.shape(name) != expected:
+                problems.append(f"{name} is {self.files.shape(name)}, but should be {expected}")
+        if problems:
+            more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+            raise CheckpointError(
+                f"The checkpoint in {self.files.folder} is not the {self.cfg.architecture} that "
+                "its config.json describes:\n  " + "\n  ".join(problems[:10]) + more
+            )
+
+    def load(self, placement: Placement, dtype: Any, report: OnProgress) -> list[jax.Array]:
+        """The arrays, in the order of `weights`."""
+        load = functools.partial(self._load_one, placement, np.dtype(dtype))
+        sizes = {
+            path: sum(self.files.num_bytes(source.tensor) for source in self.sources[path])
+            for path in self.weights
+        }
+        total, done, arrays = sum(sizes.values()), 0, []
+        with concurrent.futures.ThreadPoolExecutor(NUM_READERS) as readers:
+            for (path, size), array in zip(sizes.items(), readers.map(load, sizes), strict=True):
+                arrays.append(array)
+                done += size
+                report(done, total, path)
+        return arrays
+
+    def _load_one(self, placement: Placement, dtype: np.dtype, path: str) -> jax.Array:
+        weight = self.weights[path]
+        place = sharding(placement.mesh, weight.axes)
+
+        def shard(index: tuple[slice, ...]) -> np.ndarray:
+            spans = [at.indices(size)[:2] for at, size in zip(index, weight.shape, strict=True)]
+            return self._shard(path, spans, dtype)
+
+        array = jax.make_array_from_callback(weight.shape, place, shard, dtype=dtype)
+        return jax.block_until_ready(array)
+
+    def _shard(self, path: str, spans: list[Span], dtype: np.dtype) -> np.ndarray:
+        """A device's share of a parameter, put together from all tensors that it holds of it."""
+        out = np.empty([stop - start for start, stop in spans], dtype)
+        parts = dict(self.weights[path].parts)
+        for source in self.sources[path]:
+            read = functools.partial(self.files.read, source.tensor)
+            if source.part is None:
+                out[...] = source.rule.read(read, tuple(spans), self.sizes)
+            else:
+                at = parts[source.part]
+                inside = tuple(
+                    (0, at.stop - at.start) if axis == at.axis else span
+                    for axis, span in enumerate(spans)
+                )
+                out[_cut(at, out.ndim)] = source.rule.read(read, inside, self.sizes)
+        return out
+
+
+def _cut(part: Part, ndim: int) -> tuple[slice, ...]:
+    """Where a part lies in an array that is whole along the part's axis."""
+    return tuple(
+        slice(part.start, part.stop) if axis == part.axis else slice(None) for axis in range(ndim)
+    )
