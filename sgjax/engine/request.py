@@ -88,6 +88,13 @@ class Request:
         position = self.logprob_start + self.num_prompt_logprobs
         return position if position < len(self.prompt_ids) - 1 else None
 
+    @property
+    def hit_limit(self) -> int:
+        """How many of its tokens may come from the cache: the last known one must be computed, and
+        so must those whose logits are wanted."""
+        wanted = self.logits_wanted_from
+        return self.num_known - 1 if wanted is None else min(wanted, self.num_known - 1)
+
     def token_ids(self, start: int, stop: int) -> list[int]:
         """The known tokens [start, stop) of prompt and output together."""
         n = len(self.prompt_ids)

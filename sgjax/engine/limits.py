@@ -1,0 +1,43 @@
+"""The sizes that a scheduler keeps to."""
+
+import dataclasses
+
+from sgjax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """All are at least 1. While a scheduler serves, its limits may be replaced by others with a
+    larger max_step_tokens, max_prefill_tokens or max_logits: when more programs are compiled."""
+
+    num_pages: int
+    page_size: int
+    num_slots: int
+    """Requests that run at a time."""
+    max_step_tokens: int
+    """Tokens of a step: of the largest bucket."""
+    max_prefill_tokens: int
+    """Prompt tokens of a step, but for its first prompt."""
+    max_logits: int
+    """Logits of a step: of the largest bucket."""
+    context_length: int
+    """Tokens of a request, prompt and output."""
+    max_pages_per_request: int
+    """Columns of the page tables."""
+    max_queued: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{field.name} must be an integer of at least 1, not {value!r}.")
+
+    @property
+    def max_running(self) -> int:
+        """So few that every decoding request has its token and its logits in every step."""
+        return min(self.num_slots, self.max_step_tokens, self.max_logits)
+
+    @property
+    def max_request_tokens(self) -> int:
+        """Tokens of one request whose keys and values can be kept."""
+        return min(self.num_pages, self.max_pages_per_request) * self.page_size

@@ -1,0 +1,53 @@
+"""What the results of a step mean for one of its rows."""
+
+from typing import NamedTuple
+
+from sgjax.engine.batch import Row, StepResults
+from sgjax.engine.messages import Logprobs
+from sgjax.engine.request import FinishReason, Request
+
+
+class Output(NamedTuple):
+    """What a request gained in a step."""
+
+    request: Request
+    token_ids: list[int]
+    finish: FinishReason | None = None
+    logprobs: Logprobs | None = None
+    """Of `token_ids`, if asked for."""
+    prompt_logprobs: Logprobs | None = None
+    """Of the prompt tokens that follow those reported before: from logprob_start + 1 on."""
+
+
+NOT_FINITE = (
+    "The model's logits for this request held NaN or infinity, so no token can be drawn. If it "
+    "happens again, serve with --dtype float32 or check the checkpoint."
+)
+
+
+def finish_reason(request: Request, token: int) -> FinishReason | None:
+    """Why the request ends with `token`, its last output, or None: it goes on."""
+    if len(request.output_ids) >= request.max_new_tokens:
+        return FinishReason("length", length=len(request.output_ids))
+    if token in request.stop_ids:
+        return FinishReason("stop", matched=token)
+    return None
+
+
+def prompt_logprobs(row: Row, results: StepResults, first: int) -> Logprobs:
+    """Those of the prompt tokens that the row's logits tell of; `first` is its first entry."""
+    count = row.num_logits - row.samples
+    target = row.logits_from + 1
+    tokens = row.request.prompt_ids[target : target + count]
+    return logprobs(row.request, results, tokens, first)
+
+
+def logprobs(request: Request, results: StepResults, tokens: list[int], first: int) -> Logprobs:
+    """The logprobs of `tokens`, the targets of the entries from `first` on."""
+    part = slice(first, first + len(tokens))
+    top = None
+    if request.top_logprobs:
+        values = results.top_logprobs[part, : request.top_logprobs].tolist()
+        ids = results.top_ids[part, : request.top_logprobs].tolist()
+        top = [list(zip(*pair, strict=True)) for pair in zip(values, ids, strict=True)]
+    return Logprobs(tokens, results.logprobs[part].tolist(), top)

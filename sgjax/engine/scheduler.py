@@ -1,0 +1,485 @@
+"""Which request computes what in the next step, and what the results mean for each.
+
+    add -> waiting -> schedule -> running: prefilling -> decoding -> update -> ended
+                         ^                     |             |
+                         +----- retraction ----+-------------+
+
+Every step pays off what requests owe: first a token of every decoding request, then prompts that
+were begun, then new ones. A step is booked when it is planned, so that the next can be planned
+before its results are read; `update` reads them, in order, and may find that a request has ended
+whose next row is on its way already: that row is a ghost, and is ignored. Ghosts do no harm: steps
+run on the device in order, so a page that is free now is written by its next owner after every
+ghost.
+
+Everything here is a function of the calls that were made: no clock, no unseeded chance.
+"""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable
+
+from sgjax.cache.prefix_cache import Imbalance, PrefixCache
+from sgjax.engine.batch import Batch, Row, StepResults
+from sgjax.engine.limits import Limits
+from sgjax.engine.messages import Logprobs
+from sgjax.engine.plan import Plan
+from sgjax.engine.policy import Policy, WaitingQueue
+from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.reserve import Reserve
+from sgjax.engine.results import NOT_FINITE, Output, finish_reason, logprobs, prompt_logprobs
+from sgjax.errors import ContextTooLong, InvalidRequest, NeverFits, QueueFull
+
+
+@dataclasses.dataclass(slots=True)
+class Stats:
+    """Counters, which only grow."""
+
+    prompt_tokens: int = 0
+    """Of requests that were admitted, each counted once."""
+    cached_tokens: int = 0
+    """Those of them that were found in the cache."""
+    generated_tokens: int = 0
+    finished_requests: int = 0
+    aborted_requests: int = 0
+    failed_requests: int = 0
+    retractions: int = 0
+    page_imbalance: int = 0
+    """Times that pages did not add up, and were healed."""
+
+
+class Scheduler:
+    """Plans steps for the requests it was given. See the module.
+
+    Args:
+        limits: the sizes it keeps to.
+        cache: with limits.num_pages pages of limits.page_size tokens; its own from now on.
+        policy: who of those that wait comes first.
+        conservativeness: more than 1: more pages are reserved for tokens still to be generated.
+        seed: of the policy "random".
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        cache: PrefixCache,
+        *,
+        policy: Policy = "lpm",
+        conservativeness: float = 1.0,
+        seed: int = 0,
+    ):
+        self.limits = limits
+        self.stats = Stats()
+        self._cache = cache
+        self._waiting = WaitingQueue(policy, cache, seed)
+        # Running requests in order of admission. Prefilling: how many columns of its page table the
+        # device has; decoding: its num_needed, where its bookings end.
+        self._prefilling: dict[Request, int] = {}
+        self._decoding: dict[Request, int] = {}
+        self._by_rid: dict[str, Request] = {}
+        self._slots = list(range(limits.num_slots - 1, -1, -1))
+        self._pending: deque[Batch] = deque()  # planned, results not read
+        self._num_arrived = 0
+        self._reserve = Reserve(limits.page_size, conservativeness)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._prefilling) + len(self._decoding)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._by_rid)
+
+    @property
+    def running(self) -> list[Request]:
+        return [*self._decoding, *self._prefilling]
+
+    @property
+    def new_token_ratio(self) -> float:
+        """The share of the tokens that running requests may still make for which pages are kept."""
+        return self._reserve.ratio
+
+    def snapshot(self) -> dict[str, int]:
+        """How things stand, and the counters: fields of EngineStats."""
+        return {
+            "num_running": self.num_running,
+            "num_waiting": self.num_waiting,
+            "num_pages": self.limits.num_pages,
+            "num_free_pages": self._cache.pool.num_free,
+            "num_cached_pages": self._cache.tree.num_evictable,
+            **dataclasses.asdict(self.stats),
+        }
+
+    # Requests come and go.
+
+    def add(self, request: Request) -> None:
+        """Puts a new request in line.
+
+        Raises:
+            InvalidRequest: its prompt is empty, or its rid is in use.
+            ContextTooLong: prompt and max_new_tokens exceed the context.
+            NeverFits: it may need more pages than there are.
+            QueueFull: max_queued requests wait.
+        """
+        self._check(request)
+        request.arrival = self._num_arrived
+        self._num_arrived += 1
+        self._by_rid[request.rid] = request
+        self._waiting.add(request)
+
+    def _check(self, request: Request) -> None:
+        limits = self.limits
+        if not request.prompt_ids:
+            raise InvalidRequest("The prompt must have at least one token.", param="prompt")
+        if request.rid in self._by_rid:
+            raise InvalidRequest(
+                f"A request with the id {request.rid!r} runs already. Choose another id.",
+                param="rid",
+            )
+        if (asked := request.num_prompt + request.max_new_tokens) > limits.context_length:
+            raise ContextTooLong(asked, limits.context_length)
+        if request.num_needed > limits.max_request_tokens:
+            raise NeverFits(request.num_needed, limits.max_request_tokens)
+        if len(self._waiting) >= limits.max_queued:
+            raise QueueFull(
+                f"{len(self._waiting)} requests wait already, and at most {limits.max_queued} may. "
+                "Try again later, or serve with a larger --max-queued-requests."
+            )
+
+    def abort(self, rid: str | None, reason: str = "aborted") -> list[Request]:
+        """Ends a request (None: all), wherever it is; an unknown rid is nobody's. What it computed
+        stays in the cache. Returns those that ended."""
+        if rid is None:
+            requests = list(self._by_rid.values())
+        else:
+            requests = [self._by_rid[rid]] if rid in self._by_rid else []
+        for request in requests:
+            self._end(request, FinishReason("abort", message=reason))
+        self.stats.aborted_requests += len(requests)
+        return requests
+
+    def fail(self, what: Batch | Iterable[Request], message: str) -> list[Request]:
+        """Ends the requests of a step that failed, or these requests; the cache keeps nothing that
+        they computed. Returns those that ended (some of a step may have ended before).
+
+        If later steps are on their way, which read what the failed one should have written, then
+        all that is computed is given up, as by `reset_cache`, and their results are void.
+        """
+        is_batch = isinstance(what, Batch)
+        if is_batch and not any(pending is what for pending in self._pending):
+            return []
+        requests = [row.request for row in what.rows] if is_batch else list(what)
+        ended = [request for request in requests if request.finish_reason is None]
+        for request in requests:
+            if request.finish_reason is None:
+                self._fail(request, message)
+            else:
+                self._cache.forget(request, request.num_known)
+        if is_batch:
+            self._pending = deque(batch for batch in self._pending if batch is not what)
+            if self._pending:
+                self.reset_cache()
+        return ended
+
+    def _fail(self, request: Request, message: str) -> FinishReason:
+        finish = FinishReason("abort", message=message, failed=True)
+        self.stats.failed_requests += 1
+        self._end(request, finish, keep=False)
+        return finish
+
+    def _end(self, request: Request, finish: FinishReason, *, keep: bool = True) -> None:
+        request.finish_reason = finish
+        del self._by_rid[request.rid]
+        if request.slot is None:
+            self._waiting.remove(request)
+        else:
+            self._stop(request, keep=keep)
+
+    def _stop(self, request: Request, *, keep: bool = True) -> None:
+        """Takes a running request's slot and pages. They can be given away at once, even while
+        steps that name them are on their way: see the module."""
+        if keep:
+            self._cache.release(request, min(request.num_computed, request.num_known))
+        else:
+            self._cache.forget(request, request.num_known)
+        self._slots.append(request.slot)
+        request.slot = None
+        request.num_computed = request.num_in_flight = 0
+        self._prefilling.pop(request, None)
+        self._decoding.pop(request, None)
+
+    # Planning.
+
+    def schedule(self) -> Batch | None:
+        """Plans and books the next step, which must then be run.
+
+        None: there is nothing to plan before the results of pending steps are read, or at all.
+        """
+        retracts = not self._has_decode_pages()
+        if retracts and self._pending:
+            return None
+        if retracts:
+            self._retract()
+        plan = Plan(self.limits)
+        self._plan_decode(plan)
+        self._plan_prefill(plan)
+        if not retracts:
+            self._plan_new(plan)
+        if plan.is_empty:
+            return self._without_rows()
+        batch = plan.batch()
+        self._pending.append(batch)
+        return batch
+
+    def _without_rows(self) -> Batch | None:
+        if self._pending:
+            return None
+        if self.num_running > 1:
+            # Prompts that were begun lack pages, and nobody decodes: one gives way to the others.
+            self._retract_one()
+            return self.schedule()
+        if not self.has_work:
+            self._reserve.reset()
+        return None
+
+    def _has_decode_pages(self) -> bool:
+        """Makes the pages free that decoding requests need for their next tokens, if it can."""
+        if self._cache.pool.num_free >= len(self._decoding):
+            return True
+        size = self.limits.page_size
+        return self._cache.make_free(
+            sum(
+                request.num_computed == len(request.pages) * size
+                for request, needed in self._decoding.items()
+                if request.num_computed < needed
+            )
+        )
+
+    def _plan_decode(self, plan: Plan) -> None:
+        """A row of one token for every decoding request that may need another."""
+        size = self.limits.page_size
+        rows = []
+        for request, needed in self._decoding.items():
+            start = request.num_computed
+            if start == needed:
+                continue
+            if start == len(request.pages) * size:
+                (page,) = self._cache.take(1)
+                plan.table_updates.append((request.slot, len(request.pages), page))
+                request.pages.append(page)
+            request.num_computed = start + 1
+            request.num_in_flight += 1
+            rows.append(Row(request, request.slot, start, 1, True, start))
+        plan.add_decode(rows)
+        if rows:
+            self._reserve.decay()
+
+    def _plan_prefill(self, plan: Plan) -> None:
+        """The next chunks of prompts that were begun."""
+        for request in list(self._prefilling):
+            if plan.is_full:
+                break
+            self._plan_chunk(request, plan)
+
+    def _plan_chunk(self, request: Request, plan: Plan) -> bool:
+        """Plans and books as much of a request as there is room for; False: nothing."""
+        size = self.limits.page_size
+        if request.num_computed == len(request.pages) * size == request.num_cache_pages * size:
+            # Another request may have computed what comes next, even in this step.
+            self._cache.extend(request, request.hit_limit)
+            request.num_computed = len(request.pages) * size
+        row = plan.chunk(request, (len(request.pages) + self._cache.num_available) * size)
+        if row is None:
+            return False
+        self._cache.grow(request, -(-row.end // size))
+        self._cache.share(request, row.end)
+        first = self._prefilling[request]
+        new = enumerate(request.pages[first:], first)
+        plan.table_updates += [(request.slot, column, page) for column, page in new]
+        self._prefilling[request] = len(request.pages)
+        request.num_computed = row.end
+        if row.end == request.num_known:
+            request.num_in_flight += row.samples
+            del self._prefilling[request]
+            self._decoding[request] = request.num_needed
+        plan.add_chunk(row)
+        return True
+
+    def _plan_new(self, plan: Plan) -> None:
+        """Admits waiting requests in the policy's order, until one does not fit."""
+        if not self._waiting or plan.is_full or self.num_running >= self.limits.max_running:
+            return
+        reserve = self._reserve
+        promised = reserve.decode_pages(self._decoding) + sum(map(reserve.pages, self._prefilling))
+        for request in self._waiting.ranked():
+            if plan.is_full or self.num_running >= self.limits.max_running:
+                break
+            self._cache.extend(request, request.hit_limit)
+            needed = promised + reserve.pages(request)
+            fits = needed <= self._cache.num_available or not self.num_running
+            if not fits or not self._start(request, plan):
+                self._cache.release(request, 0)
+                break
+            promised += reserve.pages(request)
+
+    def _start(self, request: Request, plan: Plan) -> bool:
+        """Makes a request run, if its first chunk has room."""
+        num_found = request.num_computed = len(request.pages) * self.limits.page_size
+        request.slot = self._slots.pop()
+        self._prefilling[request] = 0
+        if not self._plan_chunk(request, plan):
+            self._stop(request)
+            return False
+        self._waiting.admit(request)
+        plan.restarted.append(request)
+        if not request.num_retractions:
+            request.num_cached = num_found
+            self.stats.prompt_tokens += request.num_prompt
+            self.stats.cached_tokens += num_found
+        return True
+
+    # Giving way.
+
+    def _retract(self) -> None:
+        """Sends requests back to the line until the others have pages for their next tokens."""
+        while not self._has_decode_pages():
+            self._retract_one()
+        self._reserve.rise(self.running)
+
+    def _retract_one(self) -> None:
+        """The one with the fewest outputs; then the longest prompt; then the last to come."""
+        victim = min(
+            self.running,
+            key=lambda request: (len(request.output_ids), -request.num_prompt, -request.arrival),
+        )
+        self._send_back(victim)
+
+    def _send_back(self, request: Request) -> None:
+        self._stop(request)
+        request.num_retractions += 1
+        self.stats.retractions += 1
+        self._waiting.add(request)
+
+    # Results.
+
+    def update(self, batch: Batch, results: StepResults) -> list[Output]:
+        """Books the results of a step: steps are read in the order in which they were planned.
+
+        Returns an entry for each request with news. A step planned before `reset_cache` has none.
+
+        Raises:
+            ValueError: an earlier step has not been read.
+        """
+        if not any(pending is batch for pending in self._pending):
+            return []
+        if self._pending[0] is not batch:
+            raise ValueError("the results of an earlier step must be read first")
+        self._pending.popleft()
+        tokens = results.tokens.tolist()
+        is_finite = -1 not in tokens
+        outputs: list[Output] = []
+        stop = 0
+        for row in batch.rows:
+            request, _, start, num_tokens, samples, logits_from = row
+            first, stop = stop, stop + start + num_tokens - logits_from
+            if request.finish_reason is not None:
+                continue
+            if not is_finite and -1 in tokens[first:stop]:
+                outputs.append(Output(request, [], self._fail(request, NOT_FINITE)))
+            elif samples and stop - first == 1 and not request.return_logprob:
+                outputs.append(self._book(request, tokens[first]))
+            elif (output := self._read(row, results, tokens, first)) is not None:
+                outputs.append(output)
+        return outputs
+
+    def _read(self, row: Row, results: StepResults, tokens: list[int], first: int) -> Output | None:
+        """Reads a row with logprobs, or without a token; `first` is its first entry."""
+        request, of_prompt, own = row.request, None, None
+        if row.num_logits > row.samples:
+            of_prompt = prompt_logprobs(row, results, first)
+            request.num_prompt_logprobs += row.num_logits - row.samples
+        if not row.samples:
+            return self._book_prompt(row, of_prompt)
+        last = first + row.num_logits - 1
+        if request.return_logprob:
+            own = logprobs(request, results, tokens[last : last + 1], last)
+        return self._book(request, tokens[last])._replace(logprobs=own, prompt_logprobs=of_prompt)
+
+    def _book(self, request: Request, token: int) -> Output:
+        """Gives a request the token that was in flight."""
+        request.num_in_flight -= 1
+        request.output_ids.append(token)
+        self.stats.generated_tokens += 1
+        finish = finish_reason(request, token)
+        if finish is not None:
+            self._finish(request, finish)
+        return Output(request, [token], finish)
+
+    def _book_prompt(self, row: Row, of_prompt: Logprobs | None) -> Output | None:
+        """A row that gave no token ends its request only if none is wanted."""
+        finish = None
+        if row.end == row.request.num_prompt and not row.request.max_new_tokens:
+            finish = FinishReason("length", length=0)
+            self._finish(row.request, finish)
+        if finish is None and of_prompt is None:
+            return None
+        return Output(row.request, [], finish, None, of_prompt)
+
+    def _finish(self, request: Request, finish: FinishReason) -> None:
+        self.stats.finished_requests += 1
+        self._end(request, finish)
+
+    # When things go wrong.
+
+    def reset_cache(self) -> None:
+        """Starts all over, for an engine that has lost the device's state: nothing is computed, all
+        running requests wait again with the tokens they have, results of pending steps are void."""
+        self._pending.clear()
+        running = self.running
+        self._prefilling.clear()
+        self._decoding.clear()
+        self._slots = list(range(self.limits.num_slots - 1, -1, -1))
+        self._cache.reset()
+        for request in running:
+            request.slot = request.cache_node = None
+            request.pages = []
+            request.num_cache_pages = request.num_computed = request.num_in_flight = 0
+            request.num_retractions += 1
+            self._waiting.add(request)
+        self.stats.retractions += len(running)
+
+    def flush_cache(self) -> bool:
+        """Empties the prefix cache; False (and nothing done) while requests run or wait."""
+        if self.has_work:
+            return False
+        self._cache.clear()
+        return True
+
+    def check_invariants(self) -> None:
+        """Checks, slowly, that every page, slot and request is where it should be, once.
+
+        Raises:
+            Imbalance: something is not.
+        """
+        running = self.running
+        self._cache.check(running)
+        if sorted([*self._slots, *(request.slot for request in running)]) != list(
+            range(self.limits.num_slots)
+        ):
+            raise Imbalance("a slot has no owner, or two")
+        if {*running, *self._waiting} != set(self._by_rid.values()):
+            raise Imbalance("a request neither runs nor waits, or does both")
+
+    def heal(self) -> bool:
+        """Checks the invariants; where they do not hold, starts all over. True if it did: nothing
+        is lost but time."""
+        try:
+            self.check_invariants()
+        except Imbalance:
+            self.stats.page_imbalance += 1
+            self.reset_cache()
+            return True
+        return False
