@@ -163,13 +163,15 @@ class Scheduler:
 
     def fail(self, what: Batch | Iterable[Request], message: str) -> list[Request]:
         """Ends the requests of a step that failed, or these requests; the cache keeps nothing that
-        they computed. Returns those that ended (some of a step may have ended before).
+        they computed. Returns those that ended (some of a step may have ended before). A step that
+        is not pending, or not any more after `reset_cache`, is nobody's.
 
         If later steps are on their way, which read what the failed one should have written, then
         all that is computed is given up, as by `reset_cache`, and their results are void.
         """
         is_batch = isinstance(what, Batch)
-        if is_batch and not any(pending is what for pending in self._pending):
+        later = self._pending_after(what) if is_batch else 0
+        if later is None:
             return []
         requests = [row.request for row in what.rows] if is_batch else list(what)
         ended = [request for request in requests if request.finish_reason is None]
@@ -180,9 +182,16 @@ class Scheduler:
                 self._cache.forget(request, request.num_known)
         if is_batch:
             self._pending = deque(batch for batch in self._pending if batch is not what)
-            if self._pending:
-                self.reset_cache()
+        if later:
+            self.reset_cache()
         return ended
+
+    def _pending_after(self, batch: Batch) -> int | None:
+        """How many steps were planned after a pending one; None: it is not pending."""
+        for later, pending in enumerate(reversed(self._pending)):
+            if pending is batch:
+                return later
+        return None
 
     def _fail(self, request: Request, message: str) -> FinishReason:
         finish = FinishReason("abort", message=message, failed=True)
@@ -373,7 +382,7 @@ class Scheduler:
         Raises:
             ValueError: an earlier step has not been read.
         """
-        if not any(pending is batch for pending in self._pending):
+        if self._pending_after(batch) is None:
             return []
         if self._pending[0] is not batch:
             raise ValueError("the results of an earlier step must be read first")

@@ -1,0 +1,167 @@
+"""Random lives of a scheduler: whatever happens, in whatever order, each request gets the tokens
+that the model alone would give it, and every page is where it belongs."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from sgjax.engine.limits import Limits
+from sgjax.errors import NeverFits
+from tests.engine.paged_device import VOCAB, make_limits
+from tests.engine.simulation import Simulation
+
+# Prompts are a part of one of these and a few tokens of their own, so that they share prefixes.
+STEMS = [list(range(1, 41)), list(range(1, 18)) + list(range(30, 2, -1)), [7] * 24]
+
+prompts = st.builds(
+    lambda stem, length, tail: stem[:length] + tail,
+    st.sampled_from(STEMS),
+    st.integers(0, 40),
+    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=5),
+)
+policies = st.sampled_from(["lpm", "fcfs", "random", "dfs-weight"])
+
+
+@st.composite
+def limits(draw) -> Limits:
+    page_size = draw(st.sampled_from([1, 4, 16]))
+    num_tokens = draw(st.sampled_from([48, 80, 160, 400]))
+    num_slots = draw(st.integers(1, 6))
+    return make_limits(
+        page_size=page_size,
+        num_pages=num_tokens // page_size,
+        num_slots=num_slots,
+        max_step_tokens=draw(st.sampled_from([4, 9, 16, 64])),
+        max_prefill_tokens=draw(st.sampled_from([4, 20, 64])),
+        max_logits=draw(st.sampled_from([3, 8, 16])),
+    )
+
+
+@st.composite
+def requests(draw) -> dict:
+    """The fields of a request."""
+    prompt = draw(prompts)
+    fields = {
+        "prompt": prompt,
+        "max_new_tokens": draw(st.sampled_from([0, 1, 2, 5, 17, 40])),
+        "seed": draw(st.integers(0, 2)),
+        "cache_salt": draw(st.sampled_from(["", "", "salt"])),
+    }
+    if draw(st.booleans()):
+        fields["stop_ids"] = frozenset(draw(st.lists(st.integers(0, VOCAB - 1), max_size=8)))
+    if draw(st.integers(0, 3)) == 0:
+        fields["return_logprob"] = True
+        fields["logprob_start"] = draw(st.none() | st.integers(0, len(prompt)))
+        fields["top_logprobs"] = draw(st.integers(0, 2))
+    return fields
+
+
+class Life(RuleBasedStateMachine):
+    """Calls in any order that an engine may make them in, up to two steps ahead."""
+
+    @initialize(
+        limits=limits(),
+        enabled=st.sampled_from([True, True, True, False]),
+        policy=policies,
+        conservativeness=st.sampled_from([0.1, 1.0, 10.0]),
+    )
+    def begin(self, limits, enabled, policy, conservativeness):
+        self.count = 0
+        self.simulation = Simulation(
+            limits, enabled=enabled, policy=policy, conservativeness=conservativeness
+        )
+
+    @rule(fields=requests(), copies=st.integers(1, 3))
+    def add(self, fields, copies):
+        for _ in range(copies):
+            self.count += 1
+            try:
+                self.simulation.add(str(self.count), **fields)
+            except NeverFits:
+                limits = self.simulation.scheduler.limits
+                needed = len(fields["prompt"]) + max(fields["max_new_tokens"] - 1, 0)
+                assert needed > limits.num_pages * limits.page_size
+
+    @precondition(lambda self: self.simulation.requests)
+    @rule(data=st.data())
+    def abort(self, data):
+        self.simulation.abort(data.draw(st.sampled_from(sorted(self.simulation.requests))))
+
+    @rule(steps=st.integers(1, 12), depth=st.integers(0, 2))
+    def step(self, steps, depth):
+        for _ in range(steps):
+            self.simulation.step(depth)
+
+    @precondition(lambda self: len(self.simulation.pending) <= 2)
+    @rule()
+    def plan(self):
+        self.simulation.plan()
+
+    @precondition(lambda self: self.simulation.pending)
+    @rule()
+    def read(self):
+        self.simulation.read()
+
+    @precondition(lambda self: self.simulation.pending)
+    @rule(entry=st.integers(0, 100))
+    def read_nan(self, entry):
+        self.simulation.read(poisoned=entry)
+
+    @rule()
+    def fail_launch(self):
+        self.simulation.fail_plan()
+
+    @rule()
+    def lose_device(self):
+        self.simulation.lose_device()
+
+    @rule()
+    def flush(self):
+        simulation = self.simulation
+        idle = not simulation.scheduler.has_work
+        assert simulation.scheduler.flush_cache() == idle
+        assert not idle or simulation.cache.pool.num_free == simulation.cache.pool.num_pages
+
+    @rule()
+    def get_larger_programs(self):
+        scheduler = self.simulation.scheduler
+        scheduler.limits = self.simulation.device.limits = dataclasses.replace(
+            scheduler.limits,
+            max_step_tokens=scheduler.limits.max_step_tokens + 16,
+            max_logits=scheduler.limits.max_logits + 4,
+        )
+
+    def teardown(self):
+        if hasattr(self, "simulation"):
+            self.simulation.run()
+            self.simulation.check_ended()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(stateful_step_count=40)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@given(
+    limits=limits(), waves=st.lists(st.lists(requests(), max_size=6), max_size=4), policy=policies
+)
+@settings(max_examples=settings.default.max_examples // 2)
+def test_the_same_events_give_the_same_plans(depth, limits, waves, policy):
+    def live() -> list:
+        simulation = Simulation(limits, policy=policy, seed=3)
+        for i, wave in enumerate(waves):
+            for j, fields in enumerate(wave):
+                try:
+                    simulation.add(f"{i}.{j}", **fields)
+                except NeverFits:
+                    continue
+            for _ in range(3):
+                simulation.step(depth)
+        simulation.run(depth)
+        simulation.check_ended()
+        return simulation.plans
+
+    assert live() == live()
