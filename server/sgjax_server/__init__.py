@@ -1,0 +1,1 @@
+"""The HTTP server: SGLang's routes and OpenAI's, in front of an EngineClient."""

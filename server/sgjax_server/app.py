@@ -1,0 +1,70 @@
+"""The FastAPI app, made from what it serves; nothing of it is global."""
+
+import re
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import sgjax
+from sgjax.config import ServeConfig
+from sgjax.engine.client import EngineClient
+from sgjax.text import ChatTemplate, Tokenizer
+from sgjax_server import errors
+from sgjax_server.auth import BearerAuth, SingleSlashes
+from sgjax_server.metrics import Metrics
+from sgjax_server.routes import admin, health, models, native, openai_chat, openai_completions
+from sgjax_server.service import Service
+
+
+def create_app(
+    client: EngineClient,
+    config: ServeConfig,
+    tokenizer: Tokenizer | None,
+    chat_template: ChatTemplate | None,
+) -> FastAPI:
+    """An app for an engine that serves. `app.state.service` is what its routes share.
+
+    Without a tokenizer (skip_tokenizer_init) only /generate works, on token ids.
+    """
+    app = FastAPI(title="sgjax", version=sgjax.__version__, docs_url=None, redoc_url=None)
+    service = app.state.service = Service(client, config, tokenizer, chat_template)
+    errors.install(app)
+    for module in (native, openai_completions, openai_chat, models, health, admin):
+        app.include_router(module.router)
+    # The one added last is passed first.
+    if config.api_key is not None:
+        app.add_middleware(BearerAuth, api_key=config.api_key)
+    app.add_middleware(SingleSlashes)
+    app.add_middleware(Counting, metrics=service.metrics)
+    return app
+
+
+class Counting:
+    """Counts answers by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics):
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            self._metrics.http_requests.labels(_route_of(scope), status).inc()
+
+
+def _route_of(scope: Scope) -> str:
+    """The pattern of the route, so that the number of labels is bounded."""
+    path = getattr(scope.get("route"), "path", None)
+    return re.sub(r"\{(\w+):\w+\}", r"{\1}", path) if path else "unknown"

@@ -1,0 +1,235 @@
+"""The bodies of requests. Every number has bounds; `null` means that nothing was said.
+
+What a client may send is one of four: a field here; a name in IGNORED, which changes nothing that
+this server could do; a name in UNSUPPORTED, refused unless its value asks for nothing; or unknown,
+accepted with a warning in the log.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
+
+from sgjax.errors import ModelNotFound
+from sgjax.sampling_params import (
+    MAX_LOGIT_BIAS,
+    MAX_N,
+    MAX_NEW_TOKENS,
+    MAX_STOP_CHARS,
+    MAX_STOP_TOKEN_IDS,
+    MAX_STOPS,
+    MAX_TOP_LOGPROBS,
+)
+
+MAX_ID = 2**31 - 1
+MAX_MESSAGES = 8192
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_ID)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
+
+
+def _check_prompts(value: Any) -> Any:
+    """One of four shapes. Told apart by hand: a union's errors would speak of all four."""
+    if isinstance(value, str) or (isinstance(value, list) and value and _is_uniform(value)):
+        return value
+    raise ValueError(
+        "must be a string, a list of strings, a list of token ids (integers from 0), or a list of "
+        "such lists; no list may be empty"
+    )
+
+
+def _is_uniform(value: list[Any]) -> bool:
+    if isinstance(value[0], list):
+        return all(isinstance(ids, list) and ids and _are_ids(ids) for ids in value)
+    return all(isinstance(text, str) for text in value) or _are_ids(value)
+
+
+def _are_ids(value: list[Any]) -> bool:
+    return all(type(token) is int and 0 <= token <= MAX_ID for token in value)
+
+
+_ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
+_IDS_SCHEMA = {"type": "array", "items": _ID_SCHEMA, "minItems": 1}
+Prompts = Annotated[
+    Any,
+    AfterValidator(_check_prompts),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                _IDS_SCHEMA,
+                {"type": "array", "items": _IDS_SCHEMA, "minItems": 1},
+            ]
+        }
+    ),
+]
+
+
+class Body(BaseModel):
+    """Types are strict ("10" is no number, true is no integer); other names stay in model_extra."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class StreamOptions(Body):
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class SamplingBody(Body):
+    """What completions and chat have in common: OpenAI's names, then SGLang's and vLLM's."""
+
+    model: str | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    max_tokens: Tokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[str, Bias] | None = Field(None, max_length=MAX_LOGIT_BIAS)
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    top_k: Annotated[int, Field(ge=-1, le=MAX_ID)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    min_tokens: Tokens | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    no_stop_trim: bool | None = None
+    rid: Name | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
+
+
+class CompletionBody(SamplingBody):
+    """POST /v1/completions."""
+
+    prompt: Prompts
+    echo: bool | None = None
+    logprobs: TopLogprobs | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
+    add_special_tokens: bool | None = None
+
+
+class ChatBody(SamplingBody):
+    """POST /v1/chat/completions. Messages are checked where they are rendered: sgjax.text."""
+
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+
+
+class GenerateBody(Body):
+    """POST /generate: SGLang's own. A scalar holds for all prompts of a batch."""
+
+    text: str | Annotated[list[str], Field(min_length=1)] | None = None
+    input_ids: Prompts | None = None
+    sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
+    rid: Name | list[Name] | None = None
+    return_logprob: bool | list[bool] | None = None
+    logprob_start_len: (
+        Annotated[int, Field(ge=-1, le=MAX_ID)]
+        | list[Annotated[int, Field(ge=-1, le=MAX_ID)]]
+        | None
+    ) = None
+    top_logprobs_num: TopLogprobs | list[TopLogprobs] | None = None
+    return_text_in_logprobs: bool | None = None
+    stream: bool | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
+    extra_key: Annotated[str, Field(max_length=256)] | None = None
+
+
+class AbortBody(Body):
+    """POST /abort_request."""
+
+    rid: Annotated[str, Field(max_length=256)] | None = None
+    abort_all: bool | None = None
+
+
+IGNORED = frozenset(
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "return_bytes",
+        "safety_identifier",
+        "separate_reasoning",
+        "service_tier",
+        "store",
+        "stream_reasoning",
+        "user",
+        "verbosity",
+        # SGLang's
+        "background",
+        "log_metrics",
+        "no_logs",
+        "stream_interval",
+    }
+)
+
+_TEXT_ONLY = [["text"]]
+UNSUPPORTED: dict[str, list[Any]] = {
+    # name: the values that ask for nothing, besides null, false, "", [] and {}
+    "audio": [],
+    "audio_data": [],
+    "custom_logit_processor": [],
+    "custom_params": [],
+    "ebnf": [],
+    "function_call": ["none", "auto"],
+    "functions": [],
+    "guided_choice": [],
+    "guided_grammar": [],
+    "guided_json": [],
+    "guided_regex": [],
+    "image_data": [],
+    "input_embeds": [],
+    "json_schema": [],
+    "logits_processors": [],
+    "lora_path": [],
+    "modalities": _TEXT_ONLY,
+    "priority": [0],
+    "prompt_logprobs": [],
+    "regex": [],
+    "response_format": [{"type": "text"}],
+    "return_hidden_states": [],
+    "session_params": [],
+    "stop_regex": [],
+    "structural_tag": [],
+    "structured_outputs": [],
+    "suffix": [],
+    "token_ids_logprob": [],
+    "tool_choice": ["none", "auto"],
+    "tools": [],
+    "truncate_prompt_tokens": [],
+    "use_beam_search": [],
+    "video_data": [],
+    "web_search_options": [],
+}
+
+DEFAULT_MODEL = "default"
+
+
+def check_model(asked: str | None, served: str) -> None:
+    """Raises ModelNotFound unless the served model is meant: by name, "default", or not at all."""
+    if asked not in (None, DEFAULT_MODEL, served):
+        raise ModelNotFound(
+            f"The model {asked!r} is not served here. Ask for {served!r}, or leave `model` out.",
+            param="model",
+        )

@@ -1,0 +1,70 @@
+"""Whether the server answers, is ready, and can generate; and what it measures."""
+
+import asyncio
+import uuid
+from contextlib import aclosing
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from sgjax.engine.messages import Submit
+from sgjax.errors import EngineDead
+from sgjax.front.stream import pieces_of
+from sgjax.sampling_params import SamplingParams
+from sgjax_server.errors import Json, NotReady
+from sgjax_server.service import Service, ServiceOf
+
+router = APIRouter()
+
+GENERATE_TIMEOUT_S = 20.0
+
+
+@router.get("/health")
+async def health() -> Response:
+    """200 as long as the process answers."""
+    return Response(status_code=200)
+
+
+@router.get("/health/ready")
+async def ready(service: ServiceOf) -> Response:
+    """200 while requests are taken and nothing is left to compile; else 503."""
+    service.check_open()
+    if not service.client.is_ready:
+        raise NotReady("The engine serves, but some of its programs are not compiled yet.")
+    return Json({"ready": True})
+
+
+@router.get("/health_generate")
+async def health_generate(service: ServiceOf) -> Response:
+    """200 once the engine has generated a token for this very request."""
+    service.check_open()
+    try:
+        async with asyncio.timeout(GENERATE_TIMEOUT_S):
+            await _generate_a_token(service)
+    except TimeoutError:
+        raise NotReady(
+            f"The engine generated no token within {GENERATE_TIMEOUT_S:g} seconds."
+        ) from None
+    return Response(status_code=200)
+
+
+async def _generate_a_token(service: Service) -> None:
+    """Past the generator's bound on purpose: a full queue is no sickness."""
+    token = next(iter(service.client.info.eos_ids), 0)
+    params = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
+    submit = Submit(f"health-{uuid.uuid4().hex}", [token], params)
+    pieces = pieces_of(service.client, None, submit, interval=1)
+    async with aclosing(pieces):
+        async for _ in pieces:
+            pass
+
+
+@router.get("/metrics")
+async def prometheus(service: ServiceOf) -> Response:
+    """Prometheus' text format."""
+    try:
+        stats = await service.client.stats()
+    except EngineDead:
+        stats = None
+    return Response(service.metrics.exposition(stats), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,76 @@
+"""What is served: OpenAI's list of models, SGLang's descriptions of model and server."""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+import sgjax
+from sgjax_server.errors import Json
+from sgjax_server.protocol import check_model
+from sgjax_server.service import Service, ServiceOf
+
+router = APIRouter()
+
+
+@router.get("/v1/models")
+async def list_models(service: ServiceOf) -> Response:
+    return Json({"object": "list", "data": [_card(service)]})
+
+
+@router.get("/v1/models/{name:path}")
+async def get_model(name: str, service: ServiceOf) -> Response:
+    check_model(name, service.model_name)
+    return Json(_card(service))
+
+
+def _card(service: Service) -> dict[str, Any]:
+    return {
+        "id": service.model_name,
+        "object": "model",
+        "created": service.started_at,
+        "owned_by": "sgjax",
+        "root": service.model_name,
+        "parent": None,
+        "max_model_len": service.client.info.context_length,
+    }
+
+
+@router.get("/get_model_info")
+@router.get("/model_info", include_in_schema=False)
+async def get_model_info(service: ServiceOf) -> Response:
+    config, info = service.config, service.client.info
+    return Json(
+        {
+            "model_path": config.model_path,
+            "tokenizer_path": config.tokenizer_path or config.model_path,
+            "served_model_name": service.model_name,
+            "is_generation": True,
+            "architecture": info.architecture,
+            "context_length": info.context_length,
+            "vocab_size": info.vocab_size,
+            "preferred_sampling_params": service.default_sampling or None,
+        }
+    )
+
+
+@router.get("/get_server_info")
+@router.get("/server_info", include_in_schema=False)
+@router.get("/get_server_args", include_in_schema=False)
+async def get_server_info(service: ServiceOf) -> Response:
+    """Options, engine and counters; never the key."""
+    options = dataclasses.asdict(service.config)
+    del options["api_key"]
+    info, stats = service.client.info, await service.client.stats()
+    return Json(
+        {
+            **options,
+            "version": sgjax.__version__,
+            "status": "ready" if service.client.is_ready else "serving",
+            "max_total_num_tokens": info.max_total_tokens,
+            "engine": msgspec.to_builtins(info),
+            "stats": msgspec.to_builtins(stats),
+        }
+    )

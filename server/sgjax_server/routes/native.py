@@ -1,0 +1,65 @@
+"""POST /generate, in SGLang's form."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from sgjax.front.generator import Generation
+from sgjax.front.native import Answer, NativeCall, read_call
+from sgjax_server.body import StrictRoute
+from sgjax_server.errors import Json
+from sgjax_server.protocol import GenerateBody
+from sgjax_server.service import Service, ServiceOf
+from sgjax_server.sse import DONE, EventStream, event, unless_gone
+
+router = APIRouter(route_class=StrictRoute)
+
+
+@router.post("/generate")
+@router.put("/generate", include_in_schema=False)
+async def generate(body: GenerateBody, request: Request, service: ServiceOf) -> Response:
+    """Goes on from a prompt, or from each of a batch. A stream's texts are cumulative."""
+    service.check_open()
+    service.check_extras(body)
+    call = read_call(
+        body.text,
+        body.input_ids,
+        body.sampling_params,
+        rid=body.rid,
+        return_logprob=body.return_logprob,
+        logprob_start_len=body.logprob_start_len,
+        top_logprobs_num=body.top_logprobs_num,
+        cache_salt=body.cache_salt or body.extra_key or "",
+    )
+    has_text = bool(body.return_text_in_logprobs)
+    if body.stream:
+        generation = await service.start(call.requests, is_streamed=True)
+        answers = _answers(generation, service, has_text)
+        return EventStream(generation, _events(generation, answers), after_error=DONE)
+    return await unless_gone(request, _respond(call, service, has_text))
+
+
+def _answers(generation: Generation, service: Service, has_text: bool) -> list[Answer]:
+    return [
+        Answer(sample, service.tokenizer, has_logprob_text=has_text)
+        for sample in generation.samples
+    ]
+
+
+async def _respond(call: NativeCall, service: Service, has_text: bool) -> Response:
+    generation = await service.start(call.requests)
+    answers = _answers(generation, service, has_text)
+    async with aclosing(generation):
+        async for index, piece in generation:
+            answers[index].add(piece)
+    outputs = [answer.to_dict(index) for index, answer in enumerate(answers)]
+    return Json(outputs if call.is_list else outputs[0])
+
+
+async def _events(generation: Generation, answers: list[Answer]) -> AsyncGenerator[bytes, None]:
+    async for index, piece in generation:
+        answers[index].add(piece)
+        yield event(answers[index].to_dict(index))
+    yield DONE

@@ -1,0 +1,153 @@
+"""POST /v1/completions."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from sgjax.front.generator import Generation, Sample
+from sgjax.front.piece import Piece
+from sgjax.front.request import GenerationRequest
+from sgjax.text import Tokenizer
+from sgjax_server.body import StrictRoute
+from sgjax_server.errors import Json, Unsupported
+from sgjax_server.openai_form import (
+    CompletionLogprobs,
+    Usage,
+    check_stream_options,
+    finish_fields,
+    new_id,
+    read_params,
+)
+from sgjax_server.protocol import CompletionBody, check_model
+from sgjax_server.service import Service, ServiceOf
+from sgjax_server.sse import DONE, EventStream, event, unless_gone
+
+router = APIRouter(route_class=StrictRoute)
+
+DEFAULT_MAX_TOKENS = 16
+
+
+@router.post("/v1/completions")
+async def completions(body: CompletionBody, request: Request, service: ServiceOf) -> Response:
+    """Goes on from each prompt; choices come prompt by prompt."""
+    service.check_open()
+    check_model(body.model, service.model_name)
+    service.check_extras(body)
+    check_stream_options(body)
+    if body.best_of not in (None, body.n or 1):
+        raise Unsupported(
+            f"best_of ({body.best_of}) other than n ({body.n or 1}) is not supported: ask for n "
+            "choices and choose among them by their logprobs.",
+            param="best_of",
+        )
+    form = _Form(body, service)
+    if body.stream:
+        generation = await service.start(form.requests, is_streamed=True)
+        return EventStream(generation, form.events(generation))
+    return await unless_gone(request, form.respond())
+
+
+class _Form:
+    """One call: the requests it makes, and what their pieces look like."""
+
+    def __init__(self, body: CompletionBody, service: Service):
+        self._body = body
+        self._service = service
+        self._tokenizer = service.needs_tokenizer()
+        self._params = read_params(
+            body,
+            service.default_sampling,
+            DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
+        )
+        self._head = {
+            "id": new_id(body, "cmpl"),
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": service.model_name,
+        }
+        self.requests = [self._request(prompt) for prompt in _prompts(body.prompt)]
+
+    def _request(self, prompt: str | list[int]) -> GenerationRequest:
+        body = self._body
+        return GenerationRequest(
+            prompt=prompt,
+            params=self._params,
+            rid=self._head["id"],
+            return_logprob=body.logprobs is not None,
+            logprob_start=0 if body.echo else None,
+            top_logprobs=body.logprobs or 0,
+            cache_salt=body.cache_salt or "",
+            add_special_tokens=body.add_special_tokens is not False,
+            overflow="cut" if body.max_tokens is None else "refuse",
+        )
+
+    async def respond(self) -> Response:
+        generation = await self._service.start(self.requests)
+        usage, choices = self._usage(generation), self._choices(generation)
+        wholes = [Piece("", []) for _ in choices]
+        async with aclosing(generation):
+            async for index, piece in generation:
+                usage.add(index, piece)
+                wholes[index].extend(piece)
+        answered = [choice.to_dict(whole) for choice, whole in zip(choices, wholes, strict=True)]
+        return Json({**self._head, "choices": answered, "usage": usage.to_dict()})
+
+    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
+        options = self._body.stream_options
+        usage, choices = self._usage(generation), self._choices(generation)
+        async for index, piece in generation:
+            usage.add(index, piece)
+            chunk = {**self._head, "choices": [choices[index].to_dict(piece)]}
+            if options and options.include_usage:
+                chunk["usage"] = usage.to_dict() if options.continuous_usage_stats else None
+            yield event(chunk)
+        if options and options.include_usage:
+            yield event({**self._head, "choices": [], "usage": usage.to_dict()})
+        yield DONE
+
+    def _usage(self, generation: Generation) -> Usage:
+        return Usage(generation, reports_cache=self._service.config.enable_cache_report)
+
+    def _choices(self, generation: Generation) -> list["_Choice"]:
+        return [
+            _Choice(index, sample, self._body, self._tokenizer)
+            for index, sample in enumerate(generation.samples)
+        ]
+
+
+class _Choice:
+    def __init__(self, index: int, sample: Sample, body: CompletionBody, tokenizer: Tokenizer):
+        skips = body.skip_special_tokens is not False
+        self._index = index
+        self._echo = ""
+        if body.echo:
+            text = sample.prompt.text
+            ids = sample.prompt.ids
+            self._echo = tokenizer.decode(ids, skip_special_tokens=skips) if text is None else text
+        self._logprobs = None
+        if body.logprobs is not None:
+            self._logprobs = CompletionLogprobs(
+                tokenizer, skip_special_tokens=skips, starts_text=bool(body.echo)
+            )
+
+    def to_dict(self, piece: Piece) -> dict[str, Any]:
+        """The piece as a choice; the first one after the echo of the prompt."""
+        echo, self._echo = self._echo, ""
+        logprobs = self._logprobs and self._logprobs.to_dict(piece.prompt_logprobs, piece.logprobs)
+        return {
+            "index": self._index,
+            "text": echo + piece.text,
+            "logprobs": logprobs,
+            **finish_fields(piece.finish),
+        }
+
+
+def _prompts(value: Any) -> list[str | list[int]]:
+    """A list with a prompt each. The body was checked: see protocol.Prompts."""
+    if isinstance(value, str) or isinstance(value[0], int):
+        return [value]
+    return value

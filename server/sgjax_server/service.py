@@ -1,0 +1,115 @@
+"""What the routes of one app share."""
+
+import dataclasses
+import logging
+import time
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from sgjax.config import ServeConfig
+from sgjax.engine.client import EngineClient
+from sgjax.errors import Draining, EngineDead
+from sgjax.front.generator import Generation, Generator
+from sgjax.front.request import GenerationRequest
+from sgjax.text import ChatTemplate, Tokenizer
+from sgjax_server.errors import Unsupported
+from sgjax_server.metrics import Metrics
+from sgjax_server.protocol import IGNORED, UNSUPPORTED, Body
+
+logger = logging.getLogger("sgjax.server")
+
+MAX_WARNINGS = 100
+
+
+@dataclasses.dataclass(eq=False)
+class Service:
+    """The engine and what stands in front of it, for one app."""
+
+    client: EngineClient
+    config: ServeConfig
+    tokenizer: Tokenizer | None
+    chat_template: ChatTemplate | None
+    metrics: Metrics = dataclasses.field(default_factory=Metrics)
+    is_draining: bool = False
+    started_at: int = dataclasses.field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        waiting, running = self.config.max_queued_requests, self.client.info.max_running_requests
+        self.generator = Generator(
+            self.client,
+            self.tokenizer,
+            self.metrics,
+            max_live=waiting + running,
+            stream_interval=self.config.stream_interval,
+        )
+        self.default_sampling = _readable(self.client.info.default_sampling)
+        self._warned: set[str] = set()
+
+    @property
+    def model_name(self) -> str:
+        return self.config.served_model_name or self.config.model_path
+
+    async def start(
+        self, requests: list[GenerationRequest], *, is_streamed: bool = False
+    ) -> Generation:
+        """Starts requests, unless nothing new is taken. Raises Generator.start's errors too."""
+        self.check_open()
+        generation = await self.generator.start(requests, is_streamed=is_streamed)
+        if self.config.log_requests:
+            for sample in generation.samples:
+                logger.info(
+                    "Request %s: %d prompt tokens, %r",
+                    sample.rid,
+                    len(sample.prompt.ids),
+                    sample.submit.params,
+                )
+        return generation
+
+    def needs_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises Unsupported where there is none."""
+        if self.tokenizer is None:
+            raise Unsupported(
+                "This route speaks text, and the server was started with --skip-tokenizer-init. "
+                "POST /generate takes input_ids."
+            )
+        return self.tokenizer
+
+    def check_open(self) -> None:
+        """Raises Draining or EngineDead where nothing new is taken."""
+        if self.is_draining:
+            raise Draining("The server is stopping and takes nothing new. Try another, or later.")
+        if not self.client.is_alive:
+            raise EngineDead("The engine has ended. The server must be started again.")
+
+    def check_extras(self, body: Body) -> None:
+        """Refuses fields that ask for what is not there yet; warns once of each unknown name."""
+        for name, value in (body.model_extra or {}).items():
+            if name in UNSUPPORTED:
+                if value and value not in UNSUPPORTED[name]:
+                    raise Unsupported(
+                        f"{name} is not supported by this server yet. Leave it out.", param=name
+                    )
+            elif name not in IGNORED and name not in self._warned:
+                self._warn(name)
+
+    def _warn(self, name: str) -> None:
+        if len(self._warned) < MAX_WARNINGS:
+            self._warned.add(name)
+            logger.warning("Requests have a field %.80r that is not known here: ignored.", name)
+
+
+def _readable(defaults: dict[str, float]) -> dict[str, float]:
+    """generation_config.json's values as SamplingParams has them: there, a top_k of 0 means all."""
+    out = dict(defaults)
+    if "top_k" in out:
+        out["top_k"] = int(out["top_k"]) or -1
+    return out
+
+
+def _service_of(request: Request) -> Service:
+    return request.app.state.service
+
+
+ServiceOf = Annotated[Service, Depends(_service_of)]
+"""The type of a route's parameter that gets the app's Service."""

@@ -1,0 +1,213 @@
+"""Generation requests in, pieces of text out: what the server and `sgjax.Engine` both stand on."""
+
+import asyncio
+import dataclasses
+import itertools
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+
+from sgjax.engine.client import EngineClient
+from sgjax.engine.messages import Submit
+from sgjax.errors import InvalidRequest
+from sgjax.front.ledger import Ledger
+from sgjax.front.merge import merged
+from sgjax.front.piece import Piece
+from sgjax.front.request import (
+    GenerationRequest,
+    check_ids,
+    check_params,
+    fit,
+    seed_of_sample,
+)
+from sgjax.front.stream import Observer, pieces_of
+from sgjax.text import Tokenizer
+
+LONG_TEXT = 20_000
+"""Characters from which a prompt is tokenised in a thread, so that streams go on meanwhile."""
+
+MAX_RID_CHARS = 256
+NO_INTERVAL = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as the engine reads it, under the name its caller may abort it by."""
+
+    rid: str
+    ids: list[int]
+    text: str | None
+    """As it was given; None if ids were."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One of the outputs wanted. They come in the order of prompts, those of a prompt together."""
+
+    rid: str
+    """Its name in answers: the prompt's, with a suffix where the prompt has several samples."""
+    prompt: Prompt
+    submit: Submit
+    """It has a name of its own: a delta of an aborted request must never reach its successor."""
+
+
+class Generation:
+    """Requests under way: an asynchronous iterator of (index of the sample, Piece).
+
+    Whoever got it must exhaust it or close it: closing aborts what has not ended.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        prompts: list[Prompt],
+        samples: list[Sample],
+        streams: list[AsyncGenerator[Piece, None]],
+    ):
+        self.prompts = prompts
+        self.samples = samples
+        self._ledger = ledger
+        self._stream = merged(streams)
+        self._num_live = len(samples)
+        self._is_open = True
+
+    def __aiter__(self) -> "Generation":
+        return self
+
+    async def __anext__(self) -> tuple[int, Piece]:
+        try:
+            index, piece = await anext(self._stream)
+        except BaseException:
+            await self.aclose()
+            raise
+        if piece.finish is not None:
+            self._num_live -= 1
+            self._ledger.give(1)
+        return index, piece
+
+    async def aclose(self) -> None:
+        """Aborts what has not ended. May be called twice."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            await self._stream.aclose()
+        finally:
+            self._ledger.give(self._num_live)
+            self._ledger.leave({prompt.rid for prompt in self.prompts})
+
+
+class Generator:
+    """Turns requests into submits, checks them, and streams their text.
+
+    It belongs to one asyncio loop, its client's. `max_live` bounds the samples under way, running
+    and waiting together; past it `start` raises QueueFull before it tokenises anything.
+    """
+
+    def __init__(
+        self,
+        client: EngineClient,
+        tokenizer: Tokenizer | None,
+        observer: Observer | None = None,
+        *,
+        max_live: int = 1 << 20,
+        stream_interval: int = 1,
+    ):
+        self.client = client
+        self.tokenizer = tokenizer
+        self._observer = observer
+        self._stream_interval = stream_interval
+        self._ledger = Ledger(max_live)
+        self._serials = itertools.count()
+
+    @property
+    def num_live(self) -> int:
+        """Samples that were started and have not ended."""
+        return self._ledger.count
+
+    async def start(
+        self, requests: Sequence[GenerationRequest], *, is_streamed: bool = False
+    ) -> Generation:
+        """Checks, tokenises and starts requests. Those of equal `rid` are aborted together.
+
+        Without `is_streamed`, a sample comes in two pieces at most.
+
+        Raises:
+            QueueFull: too much is under way.
+            RequestError: one of the requests is at fault; none is started.
+        """
+        num_samples = sum(request.params.n for request in requests)
+        self._ledger.take(num_samples)
+        try:
+            prompts = [await self._read(request) for request in requests]
+            samples = [
+                sample
+                for request, prompt in zip(requests, prompts, strict=True)
+                for sample in self._samples(request, prompt)
+            ]
+            self._ledger.enter([(sample.prompt.rid, sample.submit.rid) for sample in samples])
+        except BaseException:
+            self._ledger.give(num_samples)
+            raise
+        interval = self._stream_interval if is_streamed else NO_INTERVAL
+        streams = [self._pieces(sample, interval) for sample in samples]
+        return Generation(self._ledger, prompts, samples, streams)
+
+    async def abort(self, rid: str | None) -> None:
+        """Ends the request of that name with all its samples (None: everything). An unknown name is
+        no error: the request may just have ended."""
+        targets = [None] if rid is None else self._ledger.samples_of(rid)
+        for target in targets:
+            await self.client.abort(target)
+
+    def _samples(self, request: GenerationRequest, prompt: Prompt) -> list[Sample]:
+        params = fit(request, len(prompt.ids), self.client.info)
+        wants = request.return_logprob
+        samples = []
+        for i in range(params.n):
+            rid = prompt.rid if params.n == 1 else f"{prompt.rid}-{i}"
+            submit = Submit(
+                f"{rid}#{next(self._serials)}",
+                prompt.ids,
+                dataclasses.replace(params, n=1, seed=seed_of_sample(params.seed, i)),
+                return_logprob=wants,
+                logprob_start=request.logprob_start if wants else None,
+                top_logprobs=request.top_logprobs if wants else 0,
+                cache_salt=request.cache_salt,
+            )
+            samples.append(Sample(rid, prompt, submit))
+        return samples
+
+    def _pieces(self, sample: Sample, interval: int) -> AsyncGenerator[Piece, None]:
+        return pieces_of(
+            self.client, self.tokenizer, sample.submit, self._observer, interval=interval
+        )
+
+    async def _read(self, request: GenerationRequest) -> Prompt:
+        rid = uuid.uuid4().hex if request.rid is None else request.rid
+        if not 0 < len(rid) <= MAX_RID_CHARS:
+            raise InvalidRequest(f"rid must have 1 to {MAX_RID_CHARS} characters.", param="rid")
+        if isinstance(request.prompt, str):
+            prompt = Prompt(rid, await self._tokens_of(request), request.prompt)
+        else:
+            prompt = Prompt(rid, request.prompt, None)
+        check_ids(prompt.ids, self.client.info.vocab_size)
+        check_params(request, len(prompt.ids), self.client.info.vocab_size)
+        if self.tokenizer is None and request.params.stop:
+            raise InvalidRequest(
+                "Stop strings need a tokenizer, and this engine was started with "
+                "--skip-tokenizer-init. Use stop_token_ids.",
+                param="stop",
+            )
+        return prompt
+
+    async def _tokens_of(self, request: GenerationRequest) -> list[int]:
+        if self.tokenizer is None:
+            raise InvalidRequest(
+                "Text needs a tokenizer, and this engine was started with --skip-tokenizer-init. "
+                "Send input_ids.",
+                param="prompt",
+            )
+        text, special = str(request.prompt), request.add_special_tokens
+        if len(text) < LONG_TEXT:
+            return self.tokenizer.encode(text, add_special_tokens=special)
+        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=special)
