@@ -13,6 +13,8 @@ import random
 import traceback
 from collections.abc import Callable
 
+import msgspec
+
 from sgjax import errors
 from sgjax.config import ServeConfig
 from sgjax.engine.messages import (
@@ -133,7 +135,7 @@ class Engine:
             case Submit():
                 self._add(command)
             case Abort():
-                self._end(self._scheduler.abort(command.rid))
+                self._end(self._scheduler.abort(command.rid, command.reason))
             case Call():
                 self._send([self._answer(command)])
             case Shutdown():
@@ -171,7 +173,7 @@ class Engine:
             case "flush_cache":
                 return Reply(call.id, self._scheduler.flush_cache())
             case "stats":
-                return Reply(call.id, dataclasses.asdict(self._snapshot()))
+                return Reply(call.id, msgspec.structs.asdict(self._snapshot()))
         return Reply(call.id, error=f"The engine has no call {call.name!r}.")
 
     # Steps

@@ -91,7 +91,9 @@ class IpcClient(Session):
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        self._context.destroy(linger=0)
+        for socket in (self._commands, self._events):
+            socket.close(linger=0)
+        self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def _wait_for_exit(self) -> None:

@@ -61,9 +61,9 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     attention = None if config.attention_backend == "auto" else config.attention_backend
     graphdef, params = load_model(
         folder,
-        cfg,
         family,
-        placement=Placement(mesh, attention),
+        cfg,
+        Placement(mesh, attention),
         dtype=dtype,
         load_format=config.load_format,
         on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
