@@ -7,22 +7,25 @@ from typing import Any
 from sgjax.errors import InvalidRequest
 
 
-def normalize_messages(messages: Any) -> list[dict[str, Any]]:
+def normalize_messages(messages: Any, *, keep_none: bool = False) -> list[dict[str, Any]]:
     """A copy of the messages in which every content is a string.
 
     Parts of text are joined as they are, with nothing between. An assistant's content may be
-    missing: it becomes "", or stays None beside tool calls, where templates ask for that. The
-    arguments of its tool calls, which come as JSON text, become the object they spell.
+    missing or None: it becomes "", or with `keep_none` None where there are tool calls. The
+    arguments of its tool calls, which come as JSON text, become the object they spell. Other keys
+    whose value is None are left out: templates ask whether a key is there.
 
     Raises:
         InvalidRequest: a message is misshapen, or has a part that is no text.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise InvalidRequest("messages must be a list with at least one message.", param="messages")
-    return [_message(message, f"messages[{index}]") for index, message in enumerate(messages)]
+    return [
+        _message(message, f"messages[{index}]", keep_none) for index, message in enumerate(messages)
+    ]
 
 
-def _message(message: Any, where: str) -> dict[str, Any]:
+def _message(message: Any, where: str, keep_none: bool) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise InvalidRequest(
             f"{where} must be an object with role and content, not {type(message).__name__}.",
@@ -33,18 +36,20 @@ def _message(message: Any, where: str) -> dict[str, Any]:
         raise InvalidRequest(
             f"{where}.role must be a string such as 'user', not {role!r}.", param=f"{where}.role"
         )
-    out = {**message, "content": _content(message, role, f"{where}.content")}
-    if message.get("tool_calls"):
-        out["tool_calls"] = _tool_calls(message["tool_calls"], f"{where}.tool_calls")
+    out = {key: value for key, value in message.items() if value is not None}
+    out["content"] = _content(message.get("content"), role, f"{where}.content")
+    if out.get("tool_calls"):
+        out["tool_calls"] = _tool_calls(out["tool_calls"], f"{where}.tool_calls")
+        if keep_none and not out["content"]:
+            out["content"] = None
     return out
 
 
-def _content(message: Mapping[str, Any], role: str, where: str) -> str | None:
-    content = message.get("content")
+def _content(content: Any, role: str, where: str) -> str:
     if isinstance(content, str):
         return content
     if content is None and role == "assistant":
-        return None if message.get("tool_calls") else ""
+        return ""
     if isinstance(content, Sequence):
         return "".join(_part(part, f"{where}[{index}]") for index, part in enumerate(content))
     raise InvalidRequest(

@@ -121,7 +121,7 @@ class ChatTemplate:
             )
         template = self._choose(tools)
         _check_kwargs(template, kwargs)
-        chat = normalize_messages(messages)
+        chat = normalize_messages(messages, keep_none=template.asks_for_none)
         if continue_final_message:
             chat[-1] = _marked(chat[-1])
         variables = {

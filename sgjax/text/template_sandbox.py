@@ -11,6 +11,7 @@ that the operator chose, never with a request.
 
 import datetime
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ MAX_TEMPLATE_CHARS = 1 << 20
 MAX_OUTPUT_CHARS = 1 << 26
 MAX_SECONDS = 5.0
 _MAX_INT_BITS = 4096
+
+_ASKS_FOR_NONE = re.compile(r"""content(['"]\s*\])?\s+is\s+(not\s+)?none""")
 
 _TICK, _BOUNDED = "sgjax_tick", "sgjax_bounded"
 
@@ -63,13 +66,15 @@ class SandboxedTemplate:
         tree = environment.parse(source)
         self.variables = frozenset(jinja2.meta.find_undeclared_variables(tree))
         """The names that it reads and does not set."""
+        self.asks_for_none = bool(_ASKS_FOR_NONE.search(source))
+        """Whether it tells tool calls by a content that is none (DeepSeek's do), and not ""."""
         metered = _Metering().visit(tree)
         nodes.Node.set_environment(metered, environment)
         self._template = environment.from_string(metered)
 
-    def render(self, variables: Mapping[str, Any], *, max_seconds: float = MAX_SECONDS) -> str:
+    def render(self, variables: Mapping[str, Any]) -> str:
         """Raises Refused, OverBudget, or another of TEMPLATE_FAULTS."""
-        tick = _clock(max_seconds)
+        tick = _clock(MAX_SECONDS)
         parts, num_chars = [], 0
         for part in self._template.generate({**variables, _TICK: tick, _BOUNDED: _bounded}):
             tick()

@@ -1,5 +1,6 @@
 """A checkpoint's tokenizer: text to ids and back."""
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -186,7 +187,7 @@ def _complete(
     backend.add_special_tokens(
         [token for token in named if token not in known and backend.token_to_id(token) is not None]
     )
-    if "add_bos_token" in config or "add_eos_token" in config:
+    if _says_its_ends(config):
         _set_ends(backend, config, special_tokens)
     backend.encode_special_tokens = bool(config.get("split_special_tokens"))
 
@@ -215,21 +216,34 @@ def _extra_special_tokens(config: Mapping[str, Any]) -> list[str]:
     return [str(content) for content in contents]
 
 
+def _says_its_ends(config: Mapping[str, Any]) -> bool:
+    """Whether tokenizer_config.json, not tokenizer.json, says if BOS and EOS are added.
+
+    So it is for these classes, whose checkpoints were made when transformers 4 wrote the ends anew
+    at every load: DeepSeek's tokenizer.json has no BOS, though the models were trained with it.
+    """
+    kind = str(config.get("tokenizer_class")).removesuffix("Fast")
+    return kind in _CLASSES_WITH_ENDS and ("add_bos_token" in config or "add_eos_token" in config)
+
+
+_CLASSES_WITH_ENDS = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
+
+
 def _set_ends(
     backend: tokenizers.Tokenizer, config: Mapping[str, Any], special_tokens: Mapping[str, str]
 ) -> None:
-    """Makes `encode` add BOS and EOS exactly as add_bos_token and add_eos_token say."""
-    before, after = [], []
-    for name, key, place in (
-        ("bos_token", "add_bos_token", before),
-        ("eos_token", "add_eos_token", after),
-    ):
+    """Makes `encode` add BOS (also if nothing is said of it) and EOS as the config says."""
+
+    def end(name: str, wanted: Any) -> list[str]:
         token = special_tokens.get(name)
-        if config.get(key) and token is not None and backend.token_to_id(token) is not None:
-            place.append(token)
+        is_known = token is not None and backend.token_to_id(token) is not None
+        return [token] if wanted and is_known else []
+
+    bos = end("bos_token", config.get("add_bos_token", True))
+    eos = end("eos_token", config.get("add_eos_token", False))
     backend.post_processor = TemplateProcessing(
-        single=[*before, "$A", *after],
-        special_tokens=[(token, backend.token_to_id(token)) for token in {*before, *after}],
+        single=[*bos, "$A", *eos],
+        special_tokens=[(token, backend.token_to_id(token)) for token in {*bos, *eos}],
     )
 
 
@@ -243,9 +257,8 @@ def _load_with_transformers(folder: Path) -> Tokenizer:
     except Exception as error:  # it reads foreign files with foreign code: anything may come
         raise CheckpointError(
             f"{folder} has no tokenizer that can be read: tokenizer.json is missing (or not "
-            f"wanted), and transformers says: {_first_line(error)} Add tokenizer.json, point "
-            "--tokenizer-path at a folder that has one, or serve token ids alone with "
-            "--skip-tokenizer-init."
+            f"wanted), and {_why_not(folder, error)} Add tokenizer.json, point --tokenizer-path "
+            "at a folder that has one, or serve token ids alone with --skip-tokenizer-init."
         ) from error
     backend = getattr(loaded, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
@@ -257,6 +270,20 @@ def _load_with_transformers(folder: Path) -> Tokenizer:
     return Tokenizer(backend, {name: str(token) for name, token in names.items() if token})
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _why_not(folder: Path, error: Exception) -> str:
+    missing = [
+        package
+        for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
+        if not _is_installed(module)
+    ]
+    if missing and (folder / "tokenizer.model").is_file():
+        return f"tokenizer.model needs packages: pip install {' '.join(missing)}."
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"transformers says: {lines[0]}"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent package is not there
+        return False
