@@ -10,7 +10,7 @@ from typing import Any
 
 from sgjax.config import ServeConfig, did_you_mean
 from sgjax.config_sources import Found, from_environment, from_file, merge
-from sgjax.errors import ConfigError, SgjaxError
+from sgjax.errors import ConfigError, RequestError, SgjaxError
 from sgjax.flags import Parser, add_options
 
 _ENGINE_GROUPS = ("model", "memory", "scheduling", "devices")
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return parsed.run(parsed) or 0
     except SgjaxError as error:
         print(f"sgjax: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return 2 if isinstance(error, ConfigError | RequestError) else 1
     except KeyboardInterrupt:
         return 130
 
@@ -144,11 +144,15 @@ def _generate(parsed: argparse.Namespace) -> None:
 def _chat(parsed: argparse.Namespace) -> None:
     from sgjax import terminal
 
-    params = sampling_from(parsed)
-    if parsed.url is None:
+    params, url, key = sampling_from(parsed), parsed.url, parsed.key
+    if url is None:
+        if key is not None:
+            raise ConfigError("--api-key is for a server: say which with --url.")
         terminal.chat_in_process(config_from(parsed), params, parsed.system)
-    else:
-        terminal.chat_with_server(parsed.url, parsed.key, params, parsed.system)
+        return
+    if parsed.found:
+        raise ConfigError(f"{parsed.found[0].where} is for an engine in this process, not --url.")
+    terminal.chat_with_server(url, params, key=key, model=parsed.model, system=parsed.system)
 
 
 def _version(parsed: argparse.Namespace) -> None:

@@ -53,7 +53,7 @@ hypothesis.settings.register_profile(
     "ci", max_examples=100, derandomize=True, deadline=None, database=None
 )
 hypothesis.settings.register_profile("soak", max_examples=1000, deadline=None)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+hypothesis.settings.load_profile("ci")  # --hypothesis-profile=soak comes later and wins
 
 
 def pytest_configure() -> None:
@@ -62,13 +62,19 @@ def pytest_configure() -> None:
     install_import_hook(ARRAY_MODULES, "beartype.beartype")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    on_gpu = os.environ["JAX_PLATFORMS"] != "cpu"
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.get_closest_marker("device") and not on_gpu:
-            item.add_marker(
-                pytest.mark.skip(reason="needs a GPU: JAX_PLATFORMS=cuda pytest -m device")
-            )
+        if item.get_closest_marker("device") and os.environ["JAX_PLATFORMS"] == "cpu":
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: set JAX_PLATFORMS=cuda"))
+    if config.getoption("--hypothesis-profile") != "soak":
+        _deselect(config, items, "soak")
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> None:
+    left_out = [item for item in items if item.get_closest_marker(marker)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 class Holdings(NamedTuple):

@@ -17,8 +17,15 @@ EVERYBODY_MAY = ("axes", "config", "errors", "sampling_params")
 # Names are those inside `sgjax`; a name stands for everything in it.
 ALLOWED = {
     # In front of the engine
-    "sgjax_server": ("front", "engine", "text", "progress"),
-    "front": ("engine.client", "engine.local_client", "engine.messages", "engine.request", "text"),
+    "sgjax_server": ("front", "engine", "progress", "text", "weights.hub"),
+    "front": (
+        "engine.client",
+        "engine.local_client",
+        "engine.messages",
+        "engine.request",
+        "text",
+        "weights.hub",
+    ),
     "text": (),
     # The engine and what it stands on
     "engine": ("models", "weights", "cache", "layers", "sharding", "kernels_pallas"),
@@ -41,7 +48,7 @@ ALLOWED = {
     "config_sources": (),
     "flags": ("config_sources", "options", "sglang_flags"),
     "progress": ("engine.messages",),
-    "terminal": ("front", "progress", "text"),
+    "terminal": ("engine.local_client", "front", "progress", "text", "weights.hub"),
     "cli": ("config_sources", "flags", "terminal", "sgjax_server"),
     "launch_server": ("cli",),
     "": ("front.engine",),
@@ -72,6 +79,7 @@ WITHOUT_JAX = [
     "sgjax.sampling_params",
     "sgjax.sglang_flags",
     "sgjax.terminal",
+    "sgjax.weights.hub",
 ]
 PACKAGES_WITHOUT_JAX = ["sgjax.front", "sgjax.text", "sgjax_server"]
 
