@@ -2,7 +2,7 @@
 
 import dataclasses
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -21,7 +21,6 @@ from sgjax.text import Tokenizer
 
 Output = dict[str, Any]
 Params = dict[str, Any] | SamplingParams
-Start = Callable[[ServeConfig, LoopThread], EngineClient]
 
 
 class Engine:
@@ -42,21 +41,10 @@ class Engine:
             ConfigError: an option is unknown or its value cannot be served with.
         """
         self.config = ServeConfig.from_options(options)
-        self._open(_start_local)
-
-    @classmethod
-    def _over(cls, config: ServeConfig, start: Start) -> "Engine":
-        """An Engine in front of any client."""
-        engine = cls.__new__(cls)
-        engine.config = config
-        engine._open(start)
-        return engine
-
-    def _open(self, start: Start) -> None:
         self._tokenizer = tokenizer_of(self.config)
         self._thread = LoopThread("sgjax-front")
         try:
-            self._client = start(self.config, self._thread)
+            self._client = _start_local(self.config, self._thread)
         except BaseException:
             self._thread.close()
             raise
@@ -85,12 +73,12 @@ class Engine:
     ) -> Any:
         """Goes on from a prompt: {"text", "output_ids", "meta_info"}; a list of these for a list.
 
-        Give either text or token ids. Scalars hold for all prompts of a batch. With n > 1 the answer
-        is a list, prompt by prompt. With `stream` it is an iterator of the same dicts, cumulative,
-        which interleave by "index"; closing it ends the requests.
+        Give either text or token ids. Scalars hold for all prompts of a batch. With n > 1 the
+        answer is a list, prompt by prompt. With `stream` it is an iterator of the same dicts,
+        cumulative, which interleave by "index"; closing it ends the requests.
 
         Args:
-            sampling_params: SamplingParams, or a dict of its fields; one for each prompt, or for all.
+            sampling_params: SamplingParams, or a dict of its fields; one, or one for each prompt.
             return_logprob: adds output_token_logprobs to meta_info: (logprob, id, text or None).
             logprob_start_len: from where to add those of the prompt too; -1: nowhere.
             top_logprobs_num: so many likeliest tokens beside each.

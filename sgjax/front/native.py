@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from sgjax.engine.messages import Logprobs
 from sgjax.errors import InvalidRequest
@@ -12,8 +12,6 @@ from sgjax.front.piece import Piece
 from sgjax.front.request import GenerationRequest
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
-
-Value = TypeVar("Value")
 
 LEAST_LOGPROB = -9999.0
 """Stands for minus infinity, which JSON has no word for."""
@@ -97,7 +95,7 @@ def _ids(value: Any) -> list[int]:
     return list(value)
 
 
-def _spread(name: str, value: Any, count: int, *, default: Value) -> list[Value]:
+def _spread(name: str, value: Any, count: int, *, default: Any) -> list[Any]:
     """One value for each prompt."""
     if value is None:
         value = default
