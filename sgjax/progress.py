@@ -51,7 +51,10 @@ def start_progress(console: Console | None = None) -> Iterator[OnEvent]:
 
 
 class LogLines:
-    """Progress as log lines: the first and the last of a phase, and one in five seconds between."""
+    """Progress as log lines: the first and the last of a phase, and one in five seconds between.
+
+    A failure is not said here: whoever started the engine hears of it by an exception.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
@@ -66,8 +69,6 @@ class LogLines:
                 logger.info("serving")
             case Ready():
                 logger.info("every program is compiled (%.1f s)", event.seconds)
-            case Failed():
-                logger.error("%s", event.message)
 
     def _progress(self, event: Progress) -> None:
         now = self._clock()
@@ -103,8 +104,7 @@ class _Bars:
                 self._show(event)
                 return
             self._is_over |= isinstance(event, Serving | Failed)
-        # What failed is said by whoever started the engine; the rest stays in the log.
-        if not isinstance(event, Serving | Failed):
+        if not isinstance(event, Serving):  # the bars have said so
             self._lines(event)
 
     def _show(self, event: Progress) -> None:

@@ -11,11 +11,10 @@ from sgjax.config import ServeConfig
 from sgjax.engine.local_client import LocalClient
 from sgjax.errors import ConfigError, EngineDead, RequestError, SgjaxError
 from sgjax.front import generator
+from sgjax.front.files import chat_template_of, tokenizer_of
 from sgjax.front.request import GenerationRequest
 from sgjax.progress import start_progress
 from sgjax.sampling_params import SamplingParams
-from sgjax.text import ChatTemplate, load_tokenizer
-from sgjax.weights.hub import resolve
 
 Message = dict[str, str]
 Pieces = Generator[str, None, None]
@@ -29,7 +28,7 @@ _CONNECT_S = 10.0
 def generate(config: ServeConfig, text: str, params: Mapping[str, Any]) -> None:
     """Prints what the model writes after `text`, as it comes."""
     asked = SamplingParams.from_dict(params)
-    with _Engine(config) as engine:
+    with _engine(config) as engine:
         for piece in engine.stream(GenerationRequest(prompt=text, params=asked)):
             print(piece, end="", flush=True)
     print()
@@ -38,14 +37,12 @@ def generate(config: ServeConfig, text: str, params: Mapping[str, Any]) -> None:
 def chat_in_process(config: ServeConfig, params: Mapping[str, Any], system: str | None) -> None:
     """A conversation with an engine of its own."""
     SamplingParams.from_dict(params)  # a mistake there is said before anything is loaded
-    if config.skip_tokenizer_init:
+    template = chat_template_of(config)
+    if template is None:
         raise ConfigError("A chat needs the tokenizer: leave out --skip-tokenizer-init.")
-    with _Engine(config) as engine:
-        template = ChatTemplate.load(
-            resolve(config.model_path, config.revision), config.chat_template
-        )
-        if template.problem is not None:
-            raise ConfigError(template.problem)
+    if template.problem is not None:
+        raise ConfigError(template.problem)
+    with _engine(config) as engine:
         asked = SamplingParams.from_dict(
             {"max_new_tokens": None, **engine.default_sampling, **params}
         )
@@ -77,29 +74,29 @@ def chat_with_server(
     converse(answer, system)
 
 
-class _Engine:
-    """An engine in this process, for one caller that waits: a synchronous face of Generator."""
-
-    def __init__(self, config: ServeConfig):
-        self._config = config
-        self._runner = asyncio.Runner()
-
-    def __enter__(self) -> "_Engine":
-        config = self._config
-        folder = resolve(config.tokenizer_path or config.model_path, config.revision)
-        tokenizer = load_tokenizer(folder, mode=config.tokenizer_mode)
+@contextlib.contextmanager
+def _engine(config: ServeConfig) -> Iterator["_Engine"]:
+    """An engine in this process; shows its start."""
+    tokenizer = tokenizer_of(config)
+    with asyncio.Runner() as runner:
         with start_progress() as on_event:
-            self._client = LocalClient.start(config, on_event, self._runner.get_loop())
-        self._generator = generator.Generator(self._client, tokenizer)
-        return self
+            client = LocalClient.start(config, on_event, runner.get_loop())
+        try:
+            yield _Engine(runner, generator.Generator(client, tokenizer))
+        finally:
+            runner.run(client.close())
 
-    def __exit__(self, *exc: object) -> None:
-        self._runner.run(self._client.close())
-        self._runner.close()
+
+class _Engine:
+    """A synchronous face of Generator, for one caller that waits."""
+
+    def __init__(self, runner: asyncio.Runner, texts: generator.Generator):
+        self._runner = runner
+        self._generator = texts
 
     @property
     def default_sampling(self) -> dict[str, float]:
-        return self._client.info.default_sampling
+        return self._generator.client.info.default_sampling
 
     def stream(self, request: GenerationRequest) -> Pieces:
         """The text of a request, piece by piece; closing the iterator aborts it."""

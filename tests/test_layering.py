@@ -48,7 +48,7 @@ ALLOWED = {
     "config_sources": (),
     "flags": ("config_sources", "options", "sglang_flags"),
     "progress": ("engine.messages",),
-    "terminal": ("engine.local_client", "front", "progress", "text", "weights.hub"),
+    "terminal": ("engine.local_client", "front", "progress"),
     "cli": ("config_sources", "flags", "terminal", "sgjax_server"),
     "launch_server": ("cli",),
     "": ("front.engine",),
