@@ -1,7 +1,6 @@
 """Keys and values on the device: per layer, K and V apart, one array each over all slots."""
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,7 @@ from jaxtyping import Array, Float, Int32
 from sgjax.sharding.rules import sharding
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class LayerKV:
+class LayerKV(NamedTuple):
     """One layer's cache. Slot = page * B + offset; replaced (and donated) by every step."""
 
     k: Float[Array, "slots K H"]
@@ -26,13 +23,13 @@ class LayerKV:
         slots: Int32[Array, "T"],
     ) -> "LayerKV":
         """Puts new keys and values in their slots; a slot past the end (padding) is dropped."""
-        return dataclasses.replace(
-            self,
+        return LayerKV(
             k=self.k.at[slots].set(k.astype(self.k.dtype), mode="drop"),
             v=self.v.at[slots].set(v.astype(self.v.dtype), mode="drop"),
         )
 
 
+@runtime_checkable
 class CacheSizes(Protocol):
     """What a model's config says of its cache. Heads are K', those that devices share."""
 

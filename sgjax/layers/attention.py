@@ -1,7 +1,7 @@
 """Causal self-attention with grouped queries over the paged cache. https://arxiv.org/abs/2305.13245"""
 
 import functools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 from flax import nnx
@@ -17,6 +17,7 @@ from sgjax.layers.rope import RopeConfig
 from sgjax.sharding.rules import spec
 
 
+@runtime_checkable
 class AttentionSizes(Protocol):
     """What a model's config says of its attention."""
 

@@ -1,7 +1,7 @@
 """What a model computes in one step, as arrays on the device."""
 
 import dataclasses
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, Int32
@@ -19,7 +19,7 @@ class KV(Protocol):
 
     def write(
         self, k: Float[Array, "T K H"], v: Float[Array, "T K H"], slots: Int32[Array, "T"]
-    ) -> Self: ...
+    ) -> "KV": ...
 
 
 @jax.tree_util.register_dataclass

@@ -18,4 +18,5 @@ class RMSNorm(nnx.Module):
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         wide = x.astype(jnp.float32)
         mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-        return self.scale[...] * (wide * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
+        normed = (wide * jax.lax.rsqrt(mean + self.eps)).astype(x.dtype)
+        return normed * jnp.broadcast_to(self.scale[...], x.shape)

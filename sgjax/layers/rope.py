@@ -53,7 +53,7 @@ def angles(
     if rope.kind == "dynamic":
         turns = place * _dynamic_frequencies(rope, _dim(rope, head_size), place)
     else:
-        turns = place * frequencies(rope, head_size)
+        turns = place * frequencies(rope, head_size)[None]
     factor = attention_factor(rope)
     return jnp.cos(turns) * factor, jnp.sin(turns) * factor
 
@@ -112,8 +112,8 @@ def _yarn(rope: RopeConfig, plain: np.ndarray) -> np.ndarray:
     def feature_that_turns(times: float) -> float:
         return dim * math.log(original / (times * 2 * math.pi)) / (2 * math.log(rope.theta))
 
-    low = feature_that_turns(rope.param("beta_fast", 32))
-    high = feature_that_turns(rope.param("beta_slow", 1))
+    low = feature_that_turns(float(rope.param("beta_fast", 32)))
+    high = feature_that_turns(float(rope.param("beta_slow", 1)))
     if rope.param("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
@@ -136,7 +136,8 @@ def _dynamic_frequencies(
     growth = factor * length / original - (factor - 1)
     share = np.arange(0, dim, 2, dtype=np.float64)
     plain = (rope.theta ** -(share / dim)).astype(np.float32)
-    return plain * jnp.exp(-jnp.log(growth) * (share / (dim - 2)).astype(np.float32))
+    slower = (share / (dim - 2)).astype(np.float32)
+    return plain[None] * jnp.exp(-jnp.log(growth) * slower[None])
 
 
 _SCALED = {"default": _plain, "linear": _linear, "llama3": _llama3, "yarn": _yarn}

@@ -66,9 +66,9 @@ class ModelConfig:
             return self
         if not 1 <= length <= self.max_context_length:
             raise ConfigError(
-                f"--context-length {length} must be in [1, {self.max_context_length}]: longer texts "
-                "than this model was made for give wrong answers. To stretch it, give rope_scaling "
-                "in config.json."
+                f"--context-length {length} must be in [1, {self.max_context_length}]: on longer "
+                "texts than it was made for, this model fails. rope_scaling in config.json can "
+                "stretch it."
             )
         return dataclasses.replace(self, context_length=length)
 

@@ -187,7 +187,7 @@ class HFConfig:
             value = d_model // num_heads
         if value % 2:
             raise ConfigError(
-                f"{self._source}: heads have {value} features; RoPE turns pairs, so it must be even."
+                f"{self._source}: heads have {value} features; RoPE turns pairs, so make it even."
             )
         return value
 

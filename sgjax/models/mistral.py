@@ -9,6 +9,7 @@ from sgjax.models.hf_config import HFConfig
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    hf("num_key_value_heads")  # no default: transformers would take 8
     window = hf.size("sliding_window", None)
     cfg = llama.read_sizes(hf, windows=(window,) * hf.size("num_hidden_layers"))
     hf.finish()

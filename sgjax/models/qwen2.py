@@ -6,6 +6,7 @@ from sgjax.models.hf_config import HFConfig
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    hf("num_key_value_heads")  # no default: transformers would take 32
     cfg = llama.read_sizes(hf, qkv_bias=True, windows=hf.windows())
     hf.finish()
     return cfg

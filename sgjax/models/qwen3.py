@@ -16,6 +16,8 @@ from sgjax.models.hf_config import HFConfig
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    for key in ("num_key_value_heads", "head_dim"):
+        hf(key)  # no default: transformers would take 32 and 128
     bias = hf.flag("attention_bias", False)
     cfg = llama.read_sizes(hf, qkv_bias=bias, out_bias=bias, windows=hf.windows())
     hf.finish()

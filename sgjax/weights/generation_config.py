@@ -55,7 +55,7 @@ def _eos_ids(eos: Any, folder: Path) -> tuple[int, ...]:
 
 
 def _sampling(generation: Mapping[str, Any], folder: Path) -> dict[str, float]:
-    """The recommended values that are there. A top_k of 0 means all tokens: -1 to SamplingParams."""
+    """The recommended values. A top_k of 0 means all tokens, which is -1 to SamplingParams."""
     sampling = {}
     for name in SAMPLING:
         value = generation.get(name)

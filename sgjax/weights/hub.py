@@ -47,13 +47,13 @@ def _fetch(repo: str, revision: str | None) -> Path:
         )
     except HFValidationError:
         raise ConfigError(
-            f"{repo!r} is neither a folder ({here} is not there) nor a hub id (organisation/name). "
+            f"{repo!r} is neither a folder ({here} is not there) nor a hub id (owner/name). "
             "For the built-in model say 'demo'."
         ) from None
     except LocalEntryNotFoundError:
         raise ConfigError(
-            f"{repo!r} is not here, and the hub is not reached. Looked for a folder {here} and in the "
-            f"hub's cache {constants.HF_HUB_CACHE}. Give the path of a folder, fetch it where "
+            f"{repo!r} is not here, and the hub is not reached. Looked for a folder {here} and in "
+            f"the hub's cache {constants.HF_HUB_CACHE}. Give the path of a folder, fetch it where "
             f"there is a network (hf download {repo}), or serve the built-in model: 'demo'."
         ) from None
     except OSError as error:
