@@ -10,13 +10,13 @@ import dataclasses
 import logging
 import queue
 import random
-import traceback
 from collections.abc import Callable
 
 import msgspec
 
 from sgjax import errors
 from sgjax.config import ServeConfig
+from sgjax.engine.batch import Batch
 from sgjax.engine.messages import (
     Abort,
     Call,
@@ -34,6 +34,7 @@ from sgjax.engine.messages import (
     Submit,
 )
 from sgjax.engine.programs import CompileCounter, Stopwatch
+from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import Request
 from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.scheduler import Output
@@ -80,33 +81,49 @@ class Engine:
         self._watchdog = watchdog
         self._overlap = not config.disable_overlap_schedule
         self._random = random.Random(config.random_seed)
+        self._quarantine = Quarantine()
         self._counters = _Counters()
+        self._pending: LaunchedStep | None = None
+        self._compiles: CompileCounter | None = None
+        self._clock = Stopwatch()
         self._stopping = False
         self._ready = False
 
     def run(self) -> None:
-        clock = Stopwatch()
+        """Compiles, serves, and returns when it is told to stop."""
+        self.start()
+        try:
+            while not self._stopping:
+                self.turn()
+        finally:
+            self.close()
+
+    def start(self) -> None:
+        """Compiles what serving needs, and says that it serves."""
         programs = self._runner.programs
         with self._watchdog.phase("compile"):
             programs.compile(self._runner.serving_keys, self._on_compiled)
         programs.compile_rest()
         self._compiles = CompileCounter()
         self._send([Serving(self._info)])
-        pending: LaunchedStep | None = None
-        try:
-            while not self._stopping:
-                self._take_commands(wait=pending is None and not self._scheduler.has_work)
-                pending = self._step(pending)
-                self._check_ready(clock)
-            self._end(self._scheduler.abort(None))
-        finally:
+
+    def turn(self) -> None:
+        """One round of the loop. With nothing to compute it waits for a command."""
+        self._take_commands(wait=self._pending is None and not self._scheduler.has_work)
+        self._pending = self._step(self._pending)
+        self._check_ready()
+
+    def close(self) -> None:
+        """Ends all requests and stops compiling."""
+        self._end(self._scheduler.abort(None, "the engine was shut down"))
+        if self._compiles is not None:
             self._compiles.close()
-            self._runner.close()
+        self._runner.close()
 
     def _on_compiled(self, done: int, total: int, name: str) -> None:
         self._send([Progress("compile", done, total, name)])
 
-    def _check_ready(self, clock: Stopwatch) -> None:
+    def _check_ready(self) -> None:
         if self._ready:
             return
         programs = self._runner.programs
@@ -114,8 +131,9 @@ class Engine:
             raise failure
         if programs.is_complete:
             self._ready = True
-            self._compiles.count = 0
-            self._send([Ready(clock.seconds)])
+            if self._compiles is not None:
+                self._compiles.count = 0
+            self._send([Ready(self._clock.seconds)])
 
     # Commands
 
@@ -180,10 +198,13 @@ class Engine:
 
     def _step(self, pending: LaunchedStep | None) -> LaunchedStep | None:
         """Plans and launches a step, then reads `pending`, the one before it."""
-        launched = None
+        batch = launched = None
         try:
             with self._watchdog.phase("step"):
                 clock = Stopwatch()
+                if not self._quarantine.is_empty:
+                    self._quarantine.advance()
+                    self._scheduler.held = self._quarantine.held
                 batch = self._scheduler.schedule()
                 if batch is not None:
                     launched = self._runner.launch(batch)
@@ -193,15 +214,18 @@ class Engine:
                     launched = None
                 if pending is not None:
                     self._read(pending)
-        except Exception:  # the loop's edge: these requests fail, the engine goes on
-            logger.error("A step failed:\n%s", traceback.format_exc())
-            self._recover([pending, launched], traceback.format_exc(limit=-1))
+                    pending = None
+        except Exception as error:  # the loop's edge: one request is to blame, the engine goes on
+            logger.exception("A step failed.")
+            steps = [step.batch for step in (pending, launched) if step] + [batch]
+            self._recover([step for step in steps if step], error)
             return None
         return launched
 
     def _read(self, step: LaunchedStep) -> None:
         clock = Stopwatch()
         outputs = self._scheduler.update(step.batch, step.read())
+        self._quarantine.clear(row.request for row in step.batch.rows)
         self._counters.steps += 1
         self._counters.step_seconds += clock.seconds
         if outputs:
@@ -211,14 +235,19 @@ class Engine:
         if requests:
             self._send([_last_delta(request) for request in requests])
 
-    def _recover(self, steps: list[LaunchedStep | None], reason: str) -> None:
-        """After a failed step: its requests fail, the device's state is new, the rest go on."""
-        guilty = {row.request for step in steps if step for row in step.batch.rows}
-        if not guilty:
-            guilty = set(self._scheduler.running)
-        self._end(self._scheduler.fail(list(guilty), f"A step of this request failed: {reason}"))
+    def _recover(self, batches: list[Batch], error: Exception) -> None:
+        """After a failed step: the device's state is made anew, whoever is to blame fails, all the
+        others are computed again."""
+        guilty = self._quarantine.accuse(
+            dict.fromkeys(row.request for b in batches for row in b.rows)
+        )
         self._runner.reset()
         self._scheduler.reset_cache()
+        if guilty is not None:
+            reason = f"The engine failed on this request: {type(error).__name__}: {error}"
+            self._end(self._scheduler.fail([guilty], reason))
+        elif not batches:
+            raise error  # no request is to blame: planning itself failed
 
     def _snapshot(self) -> EngineStats:
         programs = self._runner.programs
@@ -226,7 +255,7 @@ class Engine:
             **self._scheduler.snapshot(),
             **dataclasses.asdict(self._counters),
             compiles=programs.num_compiled,
-            compiles_after_ready=self._compiles.count if self._ready else 0,
+            compiles_after_ready=self._compiles.count if self._compiles and self._ready else 0,
             ready=self._ready,
         )
 

@@ -68,9 +68,9 @@ class Programs:
         return None
 
     def close(self) -> None:
-        """Gives up what has not begun, and waits for what has."""
+        """Gives up what has not begun; nobody waits for what has."""
         self._closed = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _compile_one(self, key: Key) -> None:
         if self._closed or key in self._compiled:

@@ -34,7 +34,6 @@ _PIECE = 1024
 """Entries of one call of the small programs: longer lists take several calls."""
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DeviceState:
     """All that steps change on the device; every step replaces it, its arrays are donated."""
@@ -189,20 +188,22 @@ class ModelRunner:
     # How every program is lowered.
 
     def _sources(self) -> list[tuple[Key, Lower]]:
-        state = jax.tree.map(_abstract, self._state)
+        state = self._state
+        kv = jax.tree.map(_abstract, state.kv)
+        tables, last_tokens, seen = map(_abstract, (state.tables, state.last_tokens, state.seen))
         params = jax.tree.map(_abstract, self._model.params)
         vector = functools.partial(self._input, jnp.int32)
         sources: list[tuple[Key, Lower]] = []
         logits = {}
         for bucket in reversed(self._buckets):
             size = forward_layout(bucket, self._shape).size
-            arguments = (params, state.kv, state.tables, state.last_tokens, vector(size))
-            program = self._forward_program(bucket, state)
+            arguments = (params, kv, tables, last_tokens, vector(size))
+            program = self._forward_program(bucket, kv[0].k.sharding)
             sources.append((("forward", bucket), functools.partial(program.lower, *arguments)))
             count = bucket.num_logits
             logits[count] = self._input(jnp.float32, count, self._model.vocab_size)
         for count, (x, variant) in _product(logits, Variant):
-            arguments = (x, x, state.last_tokens, state.seen, vector(sample_layout(count).size))
+            arguments = (x, x, last_tokens, seen, vector(sample_layout(count).size))
             program = jax.jit(
                 functools.partial(sampler.sample, variant=variant),
                 donate_argnums=(2, 3),
@@ -217,11 +218,11 @@ class ModelRunner:
             lower = functools.partial(program.lower, x, piece, piece, floats)
             sources.append((("bias", count), lower))
         program = jax.jit(update_tables, donate_argnums=0, out_shardings=self._replicated)
-        sources.append(("tables", functools.partial(program.lower, state.tables, piece, piece)))
+        sources.append(("tables", functools.partial(program.lower, tables, piece, piece)))
         program = jax.jit(sampler.restart_seen, donate_argnums=0, out_shardings=self._replicated)
         lower = functools.partial(
             program.lower,
-            state.seen,
+            seen,
             vector(),
             self._input(jnp.bool_),
             piece,
@@ -230,17 +231,16 @@ class ModelRunner:
         sources.append(("seen", lower))
         return sources
 
-    def _forward_program(self, bucket: Bucket, state: DeviceState) -> Any:
+    def _forward_program(self, bucket: Bucket, kv_sharding: jax.sharding.Sharding) -> Any:
         def forward(params: Any, kv: list[LayerKV], tables: Array, last: Array, vector: Array):
             step, tables = unpack_forward(vector, tables, last, bucket=bucket, shape=self._shape)
             logits, kv = self._model.forward(params, kv, step)
             return logits, kv, tables
 
-        shardings = jax.tree.map(lambda x: x.sharding, state.kv)
         return jax.jit(
             forward,
             donate_argnums=(1, 2),
-            out_shardings=(self._replicated, shardings, self._replicated),
+            out_shardings=(self._replicated, kv_sharding, self._replicated),
         )
 
     def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:

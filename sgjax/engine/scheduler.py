@@ -79,6 +79,8 @@ class Scheduler:
         self._slots = list(range(limits.num_slots - 1, -1, -1))
         self._pending: deque[Batch] = deque()  # planned, results not read
         self._num_arrived = 0
+        self.held: set[Request] = set()
+        """Waiting requests that may not start now, whatever their turn."""
         self._reserve = Reserve(limits.page_size, conservativeness)
 
     @property
@@ -326,6 +328,8 @@ class Scheduler:
         for request in self._waiting.ranked():
             if plan.is_full or self.num_running >= self.limits.max_running:
                 break
+            if request in self.held:
+                continue
             self._cache.extend(request, request.hit_limit)
             needed = promised + reserve.pages(request)
             fits = needed <= self._cache.num_available or not self.num_running

@@ -51,11 +51,11 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
         start = jnp.maximum(tiles.first - options.window + 1, 0)
     q = (tiles.q.astype(jnp.float32) * options.scale).transpose(0, 2, 3, 1, 4)
     q = q.reshape(W, K, G * M, H)
-    position = jnp.tile(tiles.first[:, None] + jnp.arange(M), (1, G))
+    position = jnp.tile(tiles.first[:, None] + jnp.arange(M)[None], (1, G))
 
     def block(i, carry):
         top, total, out = carry
-        at = i * BLOCK + jnp.arange(BLOCK)
+        at = i * BLOCK + jnp.arange(BLOCK)[None]
         # Positions outside [start, end) are masked: they read a slot of the row all the same,
         # since another request's slot may hold NaN, and 0 * NaN is NaN.
         inside = jnp.clip(at, start[:, None], jnp.maximum(end - 1, 0)[:, None])
@@ -65,9 +65,9 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
         scores = jnp.einsum("WKMH,WBKH->WKMB", q, keys, precision="highest")
         if options.soft_cap is not None:
             scores = options.soft_cap * jnp.tanh(scores / options.soft_cap)
-        seen = at <= position[:, :, None]
+        seen = at[None] <= position[:, :, None]
         if options.window is not None:
-            seen &= at > position[:, :, None] - options.window
+            seen &= at[None] > position[:, :, None] - options.window
         scores = jnp.where(seen[:, None], scores, NEVER)
         new_top = jnp.maximum(top, scores.max(-1))
         p = jnp.exp(scores - new_top[..., None])
@@ -87,7 +87,7 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
         .reshape(W, K, G, M, H)
         .transpose(0, 3, 1, 2, 4)
     )
-    own = jnp.arange(M) < tiles.count[:, None]
+    own = jnp.arange(M)[None] < tiles.count[:, None]
     return jnp.where(own[..., None, None, None], out, 0)
 
 
