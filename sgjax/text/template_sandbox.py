@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 import jinja2.ext
@@ -109,14 +109,17 @@ class _Metering(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         node.body.insert(0, nodes.ExprStmt(_call(_TICK)))
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Macro:
         node.body.insert(0, nodes.ExprStmt(_call(_TICK)))
-        return self.generic_visit(node)
+        self.generic_visit(node)
+        return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Call:
-        return _call(_BOUNDED, self.generic_visit(node))
+        self.generic_visit(node)
+        return _call(_BOUNDED, node)
 
 
 def _call(name: str, *arguments: nodes.Expr) -> nodes.Call:
@@ -144,7 +147,7 @@ def _check_product(left: Any, right: Any) -> None:
 class _Generation(jinja2.ext.Extension):
     """`{% generation %}` marks what an assistant said, for training; here it only groups."""
 
-    tags = frozenset(("generation",))
+    tags: ClassVar[set[str]] = {"generation"}
 
     def parse(self, parser: Any) -> nodes.Node:
         lineno = next(parser.stream).lineno

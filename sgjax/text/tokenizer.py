@@ -137,7 +137,8 @@ def _special_ids(
 ) -> frozenset[int]:
     added = backend.get_added_tokens_decoder()
     flagged = {token_id for token_id, token in added.items() if token.special}
-    return frozenset(flagged | {backend.token_to_id(token) for token in special_tokens.values()})
+    named = {backend.token_to_id(token) for token in special_tokens.values()}
+    return frozenset(token_id for token_id in flagged | named if token_id is not None)
 
 
 def load_tokenizer(model_dir: str | Path, *, mode: Literal["auto", "slow"] = "auto") -> Tokenizer:
@@ -236,8 +237,9 @@ def _set_ends(
 
     def end(name: str, wanted: Any) -> list[str]:
         token = special_tokens.get(name)
-        is_known = token is not None and backend.token_to_id(token) is not None
-        return [token] if wanted and is_known else []
+        if not wanted or token is None or backend.token_to_id(token) is None:
+            return []
+        return [token]
 
     bos = end("bos_token", config.get("add_bos_token", True))
     eos = end("eos_token", config.get("add_eos_token", False))

@@ -11,8 +11,10 @@ from sgjax.sampling_params import SamplingParams
 from sgjax.text import StopMatcher, TextDelta, TextStream, Tokenizer
 from tests.text.tokenizers_for_tests import KINDS, SPECIAL
 
-few_letters = st.text("abc", max_size=24)
-stop_lists = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
+few_letters = st.text("ab", max_size=24) | st.text("abc", max_size=24)
+stop_lists = st.lists(
+    st.text("ab", min_size=2, max_size=5) | st.text("abc", min_size=1, max_size=5), max_size=3
+)
 
 
 def cut_by_search(text: str, stops: list[str], no_trim: bool) -> tuple[str, str | None]:
@@ -50,6 +52,13 @@ def test_no_more_is_held_back_than_might_begin_a_stop(text, stops):
         beginnings = {stop[:n] for stop in stops for n in range(1, len(stop))}
         longest = max((len(b) for b in beginnings if text.endswith(b)), default=0)
         assert len(held) == longest
+
+
+@pytest.mark.parametrize("text", ["aab", "aaab", "aabaab", "aaaab"])
+def test_a_stop_that_begins_within_a_false_beginning_is_found(text):
+    matcher = StopMatcher(["aab"])
+    shown = "".join(matcher.feed(character) for character in text)
+    assert (shown, matcher.matched) == (text[: text.index("aab")], "aab")
 
 
 def test_the_stop_that_ends_first_wins_over_the_one_that_begins_first():
