@@ -91,6 +91,7 @@ class ChatTemplate:
     def render(
         self,
         messages: Any,
+        /,
         *,
         add_generation_prompt: bool | None = None,
         continue_final_message: bool = False,

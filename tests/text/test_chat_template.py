@@ -265,7 +265,7 @@ def test_kwargs_are_those_that_the_template_reads():
     template = chat_template("{{ mood }}{{ bos_token }}{{ messages|length }}")
     assert template.render([USER], mood="glad") == "glad<s>1"
     assert template.render([USER], enable_thinking=True) == "<s>1"
-    for name in ("moood", "bos_token", "raise_exception", "sgjax_tick"):
+    for name in ("moood", "bos_token", "raise_exception", "sgjax_tick", "self", "messages"):
         with pytest.raises(InvalidRequest, match="Allowed: documents") as caught:
             template.render([USER], **{name: "x"})
         assert caught.value.param == "chat_template_kwargs"
