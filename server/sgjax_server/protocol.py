@@ -35,7 +35,7 @@ TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 
 def _check_prompts(value: Any) -> Any:
     """One of four shapes. Told apart by hand: a union's errors would speak of all four."""
-    if isinstance(value, str) or (isinstance(value, list) and value and _is_uniform(value)):
+    if isinstance(value, str) or _are_texts(value) or _are_ids(value) or _are_lists_of_ids(value):
         return value
     raise ValueError(
         "must be a string, a list of strings, a list of token ids (integers from 0), or a list of "
@@ -43,31 +43,44 @@ def _check_prompts(value: Any) -> Any:
     )
 
 
-def _is_uniform(value: list[Any]) -> bool:
-    if isinstance(value[0], list):
-        return all(isinstance(ids, list) and ids and _are_ids(ids) for ids in value)
-    return all(isinstance(text, str) for text in value) or _are_ids(value)
+def _check_input_ids(value: Any) -> Any:
+    if value is None or _are_ids(value) or _are_lists_of_ids(value):
+        return value
+    raise ValueError(
+        "must be a list of token ids (integers from 0), or a list of such lists; no list may be "
+        "empty"
+    )
 
 
-def _are_ids(value: list[Any]) -> bool:
-    return all(type(token) is int and 0 <= token <= MAX_ID for token in value)
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
+
+
+def _are_ids(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(token) is int and 0 <= token <= MAX_ID for token in value)
+    )
+
+
+def _are_lists_of_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_are_ids(ids) for ids in value)
 
 
 _ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 _IDS_SCHEMA = {"type": "array", "items": _ID_SCHEMA, "minItems": 1}
+_BATCH_SCHEMA = {"type": "array", "items": _IDS_SCHEMA, "minItems": 1}
+_TEXTS_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 Prompts = Annotated[
     Any,
     AfterValidator(_check_prompts),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                _IDS_SCHEMA,
-                {"type": "array", "items": _IDS_SCHEMA, "minItems": 1},
-            ]
-        }
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS_SCHEMA, _IDS_SCHEMA, _BATCH_SCHEMA]}),
+]
+InputIds = Annotated[
+    Any,
+    AfterValidator(_check_input_ids),
+    WithJsonSchema({"anyOf": [_IDS_SCHEMA, _BATCH_SCHEMA, {"type": "null"}]}),
 ]
 
 
@@ -137,7 +150,7 @@ class GenerateBody(Body):
     """POST /generate: SGLang's own. A scalar holds for all prompts of a batch."""
 
     text: str | Annotated[list[str], Field(min_length=1)] | None = None
-    input_ids: Prompts | None = None
+    input_ids: InputIds = None
     sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
     rid: Name | list[Name] | None = None
     return_logprob: bool | list[bool] | None = None
