@@ -1,7 +1,6 @@
 """A real server on a free port, in a thread, in front of the fake engine."""
 
 import asyncio
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from sgjax_server.app import create_app
+from sgjax_server.run import open_socket
 from sgjax_server.service import Service
 
 from sgjax.config import ServeConfig
@@ -52,7 +52,7 @@ def live(
     tokenizer = None if without_tokenizer else byte_tokenizer()
     template = None if without_tokenizer else chat_template()
     app = create_app(client, config, tokenizer, template)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = open_socket("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     )
