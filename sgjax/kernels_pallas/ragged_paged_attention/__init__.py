@@ -56,6 +56,11 @@ def ragged_paged_attention(
             f"Attention has no implementation {implementation!r}: "
             f"pass one of {', '.join(IMPLEMENTATIONS)}, or None for the best on this platform."
         )
+    if only_decode and q.shape[0] != rows.lengths.shape[0]:
+        raise ValueError(
+            f"A step of decode rows only has one token a row, but {q.shape[0]} tokens and "
+            f"{rows.lengths.shape[0]} rows were given: pad both alike, or pass only_decode=False."
+        )
     module = importlib.import_module(f"{__name__}.{implementation}")
     return module.ragged_paged_attention(
         q,

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -15,8 +14,8 @@ class Case:
     """One call of the op, by its sizes.
 
     `decode` holds the lengths of the decode rows (their one new token counted in), `extend` the
-    pairs (tokens cached before, new tokens) of the rows after them. Rows and tokens are padded to
-    `S` and `T` where these are given.
+    pairs (tokens cached before, new tokens) of the rows after them. Rows, tokens and tables are
+    padded to `S`, `T` and `C` where these are given.
     """
 
     name: str
@@ -30,9 +29,11 @@ class Case:
     soft_cap: float | None = None
     S: int | None = None
     T: int | None = None
+    C: int | None = None
 
     @property
     def only_decode(self) -> bool:
+        """Whether the step is one of decode rows alone."""
         return not self.extend
 
     @property
@@ -57,6 +58,44 @@ class Case:
         }
 
 
+SMALL = (
+    Case("decode at the edges of pages", (1, 15, 16, 17, 127, 128, 129), S=8, kv_heads=1, group=1),
+    Case("decode with a window", (5, 33, 34, 200), group=3, head=80, window=33),
+    Case("decode with pages of one token", (1, 2, 70), group=8, head=128, page_size=1),
+    Case("decode with a soft cap", (63, 64, 65, 129), page_size=64, soft_cap=2.0),
+    Case("decode in tables of one page", (3, 16, 9), S=4, C=1),
+    Case("padding alone", S=4),
+    Case("extend from nothing", extend=((0, 1), (0, 63), (0, 64), (0, 65))),
+    Case(
+        "extend after a prefix", extend=((16, 16), (15, 1), (127, 2), (130, 75)), group=3, head=80
+    ),
+    Case("extend in a short window", extend=((0, 100), (90, 70)), window=10, page_size=64),
+    Case("extend in a long window", extend=((150, 90),), window=100, kv_heads=1, group=1),
+    Case("extend a row that waits", extend=((40, 0), (3, 4)), S=4, T=16, group=8),
+    Case("mixed", (40, 1, 16), ((0, 20), (37, 9)), S=8, T=48, soft_cap=2.0, page_size=1),
+    Case("mixed in a window", (40, 100), ((0, 20), (70, 33)), window=24, group=16, head=32),
+    Case("mixed in tables of one page", (7, 1), ((0, 12), (3, 2)), C=1, T=24),
+    Case("mixed with more rows than tokens", (9, 30), ((0, 3),), S=16, T=8),
+)
+"""Odd shapes, small enough for an interpreter."""
+
+LLAMA_8B = {"kv_heads": 8, "group": 4, "head": 128}
+REAL = (
+    Case("decode 1 x 1024", (1024,), **LLAMA_8B),
+    Case("decode 8 x 1024", (1024,) * 8, **LLAMA_8B),
+    Case("decode 8 x 8192", (8192,) * 8, **LLAMA_8B),
+    Case("decode 32 x 1024", (1024,) * 32, **LLAMA_8B),
+    Case("decode 64 x 2048", (2048,) * 64, **LLAMA_8B),
+    Case("decode 128 x 1024", (1024,) * 128, **LLAMA_8B),
+    Case("decode 256 x 1024", (1024,) * 256, **LLAMA_8B),
+    Case("extend 1 x 8192", extend=((0, 8192),), **LLAMA_8B),
+    Case("extend 8 x 2048", extend=((0, 2048),) * 8, **LLAMA_8B),
+    Case("extend 2048 after 8192", extend=((8192, 2048),), **LLAMA_8B),
+    Case("mixed 64 x 1024, 1 x 2048", (1024,) * 64, ((0, 2048),), **LLAMA_8B),
+)
+"""Shapes of an 8B Llama that is served on one GPU."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Inputs:
     """The arrays of one call."""
@@ -77,12 +116,11 @@ def make_inputs(case: Case, seed: int, dtype=jnp.float32) -> Inputs:
     if case.only_decode:
         T = S
     pages = [-(-length // case.page_size) for length in case.lengths]
+    C = case.C or max(pages, default=0) + 1
     order = host.permutation(sum(pages)).astype(np.int32) + 1
-    tables = np.zeros((S, max(pages) + 1), np.int32)
+    tables = np.zeros((S, C), np.int32)
     used = np.zeros((sum(pages) + 1) * case.page_size, bool)
-    for row, (length, own) in enumerate(
-        zip(case.lengths, np.split(order, np.cumsum(pages)[:-1]), strict=True)
-    ):
+    for row, (length, own) in enumerate(zip(case.lengths, _cut(order, pages), strict=True)):
         tables[row, : len(own)] = own
         slots = (own[:, None] * case.page_size + np.arange(case.page_size)).reshape(-1)
         used[slots[:length]] = True
@@ -93,14 +131,17 @@ def make_inputs(case: Case, seed: int, dtype=jnp.float32) -> Inputs:
         lengths=_column(case.lengths, S),
         num_decode=jnp.int32(len(case.decode)),
     )
-    keys = jax.random.split(jax.random.key(seed), 3)
     shape = (len(used), case.kv_heads, case.head)
-    k, v = (
-        jnp.where(used[:, None, None], jax.random.normal(key, shape, dtype), jnp.nan).astype(dtype)
-        for key in keys[:2]
-    )
-    q = jax.random.normal(keys[2], (T, case.kv_heads, case.group, case.head), dtype)
+    k, v = (host.standard_normal(shape, np.float32) for _ in range(2))
+    k[~used] = v[~used] = np.nan
+    q = host.standard_normal((T, case.kv_heads, case.group, case.head), np.float32)
+    q, k, v = (jnp.asarray(x.astype(dtype)) for x in (q, k, v))
     return Inputs(q, k, v, rows)
+
+
+def _cut(order: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
+    """`order` in pieces of `sizes`."""
+    return [order[end - size : end] for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
 
 
 def _column(values, size: int) -> Array:

@@ -38,7 +38,7 @@ def ragged_paged_attention(
     row_bytes = tb.next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:
-        sizes = triton_extend.sizes(row_bytes, kind)
+        sizes = triton_extend.sizes(row_bytes, q.dtype, kind)
         result = triton_extend.extend(q, k, v, rows, options=options, sizes=sizes)
-    sizes = triton_decode.sizes(row_bytes, kind)
+    sizes = triton_decode.sizes(row_bytes, q.dtype, kind)
     return triton_decode.decode(q, k, v, rows, options=options, sizes=sizes, over=result)

@@ -9,8 +9,8 @@ from jax import lax
 from jax.experimental.pallas import triton as plgpu
 
 NEVER = -(2.0**100)
-"""The score of what is not seen. A power of two, so that NEVER * exponent is exact: where a row sees
-nothing of its first blocks, a fused multiply-add would raise two to the rounding error of 1e30."""
+"""The score of what is not seen. A power of two, so that NEVER * exponent is exact: where a row
+sees nothing of its first blocks, a fused multiply-add would leave the rounding error of 1e30."""
 LOG2E = 1.4426950408889634
 
 
@@ -60,8 +60,8 @@ def dot(a, b):
 class Cache:
     """One row's keys and values of one head, as a kernel sees them: refs and where to look.
 
-    Reads are held inside [first, last]: a slot outside may belong to another request, whose NaN
-    would come through a weight of zero.
+    Reads of blocks that are not seen whole are held inside [first, last]: a slot outside may belong
+    to another request, whose NaN would come through a weight of zero.
     """
 
     k_ref: Any  # [slots, K, H]
@@ -73,9 +73,10 @@ class Cache:
     last: jax.Array
     page_size: int
 
-    def slots(self, positions):
-        """Where the tokens at `positions` lie."""
-        at = jnp.clip(positions, self.first, self.last)
+    def slots(self, at, whole: bool):
+        """Where the tokens at the positions `at` lie; `whole` says that all of them are seen."""
+        if not whole:
+            at = jnp.clip(at, self.first, self.last)
         page = plgpu.load(self.tables_ref.at[self.row, lax.div(at, self.page_size)])
         return page * self.page_size + lax.rem(at, self.page_size)
 
@@ -109,7 +110,7 @@ def start(num_rows: int, H: int):
 def take_in(state, q, cache: Cache, positions, seen, options: Options):
     """The state after the block at `positions`; `seen` masks its scores, None where all count."""
     top, total, out = state
-    slots = cache.slots(positions)
+    slots = cache.slots(positions, whole=seen is None)
     scores = options.cap(dot(q, cache.keys(slots).T))
     if seen is not None:
         scores = jnp.where(seen, scores, NEVER)

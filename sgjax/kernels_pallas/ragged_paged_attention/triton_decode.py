@@ -33,12 +33,16 @@ class Sizes:
     programs: int = 256
 
 
-def sizes(row_bytes: int, kind: str | None) -> Sizes:
-    """Tuned ones where the device has them, else such that two stages fit 64 KiB."""
+def sizes(row_bytes: int, dtype, kind: str | None) -> Sizes:
+    """Tuned ones where the device has them, else such that the stages fit any device's memory.
+
+    Float32 products run on plain cores, unrolled: small blocks, whatever the device.
+    """
+    if dtype == jnp.float32:
+        return Sizes(block=16)
     block = max(16, min(64, 64 * 256 // row_bytes))
-    return Sizes(
-        **{"block": block, **tuned_sizes("ragged_paged_attention", "decode", row_bytes, kind)}
-    )
+    tuned = tuned_sizes("ragged_paged_attention", "decode", row_bytes, kind)
+    return Sizes(**{"block": block, **tuned})
 
 
 def num_splits(S: int, K: int, num_blocks: int, programs: int) -> int:
@@ -62,7 +66,8 @@ def decode(
     S, C = rows.tables.shape
     n = min(S, T)
     splits = num_splits(n, K, pl.cdiv(C * options.page_size, sizes.block), sizes.programs)
-    inputs = (q, k, v, rows.tables, rows.lengths, rows.num_decode[None])
+    num_decode = rows.num_decode[None]
+    inputs = (q, k, v, rows.tables, rows.lengths, num_decode)
     call = functools.partial(
         pl.pallas_call,
         functools.partial(_kernel, splits=splits, sizes=sizes, options=options),
@@ -73,26 +78,26 @@ def decode(
         ),
         name="ragged_paged_attention_decode",
     )
-    if splits == 1:
-        result = jax.ShapeDtypeStruct(q.shape, q.dtype)
-        if over is None and n == T:
-            return call(out_shape=result)(*inputs)
-        over = jnp.zeros_like(q) if over is None else over
-        return call(out_shape=result, input_output_aliases={len(inputs): 0})(*inputs, over)
-    partial = (
-        jax.ShapeDtypeStruct((splits, n, K, G, H), jnp.float32),
-        jax.ShapeDtypeStruct((splits, n, K, G), jnp.float32),
-    )
-    out = _combine(*call(out_shape=partial)(*inputs)).astype(q.dtype)
-    over = jnp.zeros_like(q) if over is None else over
-    live = (jnp.arange(n) < rows.num_decode)[:, None, None, None]
-    return over.at[:n].set(jnp.where(live, out, over[:n]))
-
-
-def _combine(out: Array, lse: Array) -> Array:
-    """One result from those of the splits, each of them normalised: [splits, ...] -> [...]."""
-    weight = jnp.exp2(lse - lse.max(0))
-    return (out * weight[..., None]).sum(0) / weight.sum(0)[..., None]
+    if splits > 1:
+        inputs = call(
+            out_shape=(
+                jax.ShapeDtypeStruct((splits, n, K, G, H), jnp.float32),
+                jax.ShapeDtypeStruct((splits, n, K, G), jnp.float32),
+            )
+        )(*inputs)
+        inputs = (*inputs, num_decode)
+        call = functools.partial(
+            pl.pallas_call,
+            _combine,
+            grid=(n, K, G),
+            interpret=options.interpret,
+            compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=1),
+            name="ragged_paged_attention_combine",
+        )
+    result = jax.ShapeDtypeStruct(q.shape, q.dtype)
+    if over is None:
+        return call(out_shape=result)(*inputs)
+    return call(out_shape=result, input_output_aliases={len(inputs): 0})(*inputs, over)
 
 
 def _kernel(
@@ -128,14 +133,32 @@ def _kernel(
         return tb.take_in(state, q, cache, at, seen, options)
 
     top, total, out = lax.fori_loop(first, last, block, tb.start(g.size, H))
-    safe = jnp.where(total > 0, total, 1.0)
-    out = out / safe[:, None]
+    out = out / jnp.where(total > 0, total, 1.0)[:, None]
     if splits > 1:
         out_ref, lse_ref = refs
-        lse = jnp.where(total > 0, top * options.exponent + jnp.log2(safe), tb.NEVER)
-        plgpu.store(out_ref.at[split, row, head, g[:, None], h], out, mask=own)
+        lse = top * options.exponent + jnp.log2(jnp.where(total > 0, total, 1.0))
         plgpu.store(lse_ref.at[split, row, head, g], lse, mask=g < G)
+        plgpu.store(out_ref.at[split, row, head, g[:, None], h], out, mask=own & (first < last))
     else:
-        writes = own & live if len(refs) == 2 else own
-        out = out.astype(refs[-1].dtype)
-        plgpu.store(refs[-1].at[row, head, g[:, None], h], out, mask=writes)
+        _write(refs, (row, head, g[:, None], h), out, own, live)
+
+
+def _combine(out_ref, lse_ref, num_decode_ref, *refs):
+    # out: f32[splits, S, K, G, H]   lse: f32[splits, S, K, G]   refs: as the kernel's for one split
+    row, head, g = pl.program_id(0), pl.program_id(1), pl.program_id(2)
+    H = out_ref.shape[-1]
+    split = jnp.arange(out_ref.shape[0])
+    h = jnp.arange(tb.next_power_of_two(H))
+    lse = plgpu.load(lse_ref.at[split, row, head, g])
+    weight = jnp.exp2(lse - lse.max(0))
+    # A split without blocks has written no result.
+    wrote = (lse > tb.NEVER * 2.0**-20)[:, None] & (h < H)[None, :]
+    out = plgpu.load(out_ref.at[split[:, None], row, head, g, h[None, :]], mask=wrote, other=0)
+    out = (out * weight[:, None]).sum(0) / weight.sum(0)
+    _write(refs, (row, head, g, h), out, h < H, row < num_decode_ref[0])
+
+
+def _write(refs, at, out, own, live):
+    """Stores a result. Of two refs the first is written over: there, rows not live stay."""
+    mask = own & live if len(refs) == 2 else own
+    plgpu.store(refs[-1].at[at], out.astype(refs[-1].dtype), mask=mask)

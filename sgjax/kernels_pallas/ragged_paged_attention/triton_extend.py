@@ -32,8 +32,13 @@ class Sizes:
     stages: int = 2
 
 
-def sizes(row_bytes: int, kind: str | None) -> Sizes:
-    """Tuned ones where the device has them, else small ones that fit most devices."""
+def sizes(row_bytes: int, dtype, kind: str | None) -> Sizes:
+    """Tuned ones where the device has them, else small ones that fit most devices.
+
+    Float32 products run on plain cores, unrolled: small blocks, whatever the device.
+    """
+    if dtype == jnp.float32:
+        return Sizes(rows=16, block=16)
     return Sizes(**tuned_sizes("ragged_paged_attention", "extend", row_bytes, kind))
 
 

@@ -1,0 +1,161 @@
+"""Ragged paged attention: the reference against a dense oracle, the kernels against the reference.
+
+Every unused slot of a case's cache holds NaN, so a test also fails where one is read.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+from sgjax.kernels_pallas.ragged_paged_attention import (
+    cases,
+    ragged_paged_attention,
+    triton,
+    triton_block,
+    triton_decode,
+    triton_extend,
+)
+from sgjax.kernels_pallas.ragged_paged_attention.cases import Case, make_inputs
+
+every_small_case = pytest.mark.parametrize("case", cases.SMALL, ids=lambda case: case.name)
+H200 = "NVIDIA H200"
+
+
+def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
+    """Softmax over each row's keys, all at once, in float64."""
+    q, k, v = (np.asarray(x, np.float64) for x in (inputs.q, inputs.k, inputs.v))
+    out, first = np.zeros(q.shape), 0
+    for table, length, new in zip(
+        np.asarray(inputs.rows.tables), case.lengths, case.num_tokens, strict=False
+    ):
+        at = np.arange(length)
+        slots = table[at // case.page_size] * case.page_size + at % case.page_size
+        own = slice(first, first + new)
+        scores = np.einsum("tkgh,ukh->kgtu", q[own], k[slots]) * case.head**-0.5
+        if case.soft_cap is not None:
+            scores = case.soft_cap * np.tanh(scores / case.soft_cap)
+        distance = at[length - new :, None] - at[None, :]
+        seen = (distance >= 0) & (distance < (case.window or length + 1))
+        p = np.where(seen, np.exp(scores), 0)
+        out[own] = np.einsum("kgtu,ukh->tkgh", p / p.sum(-1, keepdims=True), v[slots])
+        first += new
+    return out
+
+
+@functools.cache
+def reference(case: Case, seed: int = 0) -> tuple[cases.Inputs, np.ndarray]:
+    inputs = make_inputs(case, seed)
+    op = jax.jit(
+        functools.partial(ragged_paged_attention, implementation="reference", **case.static)
+    )
+    return inputs, np.asarray(op(inputs.q, inputs.k, inputs.v, inputs.rows))
+
+
+@every_small_case
+def test_the_reference_equals_a_dense_oracle(case):
+    inputs, out = reference(case)
+    np.testing.assert_allclose(out, oracle(case, inputs), rtol=1e-5, atol=2e-6)
+
+
+@every_small_case
+def test_the_triton_kernels_equal_the_reference(case):
+    inputs, expected = reference(case)
+    op = jax.jit(functools.partial(triton.ragged_paged_attention, interpret=True, **case.static))
+    out = op(inputs.q, inputs.k, inputs.v, inputs.rows)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["extend in a long window", "mixed in a window", "mixed"])
+def test_the_kernels_equal_the_reference_with_the_block_sizes_of_an_h200(name):
+    """A tile of 128 rows has tokens that see nothing of the tile's first block."""
+    case = next(case for case in cases.SMALL if case.name == name)
+    inputs, expected = reference(case)
+    options = triton_block.Options(
+        case.page_size, case.head**-0.5, case.window, case.soft_cap, interpret=True
+    )
+    extend = triton_extend.sizes(256, jnp.bfloat16, H200)
+    decode = dataclasses.replace(triton_decode.sizes(256, jnp.bfloat16, H200), programs=1)
+
+    @jax.jit
+    def both(*arrays):
+        out = triton_extend.extend(*arrays, options=options, sizes=extend)
+        return triton_decode.decode(*arrays, options=options, sizes=decode, over=out)
+
+    out = both(inputs.q, inputs.k, inputs.v, inputs.rows)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_the_kernels_keep_bfloat16_within_its_rounding():
+    case = Case("bfloat16", (70, 5), ((20, 40),), kv_heads=1, head=128)
+    inputs = make_inputs(case, 0, jnp.bfloat16)
+    op = functools.partial(triton.ragged_paged_attention, interpret=True, kind=H200, **case.static)
+    out = jax.jit(op)(inputs.q, inputs.k, inputs.v, inputs.rows)
+    assert out.dtype == jnp.bfloat16
+    expected = oracle(case, inputs)
+    error = np.linalg.norm(np.asarray(out, np.float64) - expected) / np.linalg.norm(expected)
+    assert error < 5e-3
+
+
+@pytest.mark.parametrize("option", ["window", "soft_cap"])
+def test_a_feature_left_out_is_seen(option):
+    case = Case("all", (40,), ((30, 20),), window=16, soft_cap=1.0)
+    inputs, with_it = reference(case)
+    without = oracle(dataclasses.replace(case, **{option: None}), inputs)
+    assert np.abs(with_it - without).max() > 0.05
+
+
+def test_the_reference_holds_one_block_of_scores_whatever_the_tables_hold():
+    case = Case("long tables", extend=((0, 512),), kv_heads=2, group=4, head=64, C=512)
+    inputs = make_inputs(case, 0)
+    op = jax.jit(
+        functools.partial(ragged_paged_attention, implementation="reference", **case.static)
+    )
+    compiled = op.lower(inputs.q, inputs.k, inputs.v, inputs.rows).compile()
+    dense_scores = 4 * 512 * 8 * 512 * case.page_size
+    assert compiled.memory_analysis().temp_size_in_bytes < dense_scores / 20
+
+
+def test_kv_heads_over_two_devices_give_the_result_of_one():
+    case = Case("sharded", (3,), ((37, 9), (5, 13)), S=4, T=32)
+    inputs, expected = reference(case)
+    mesh = jax.make_mesh((2,), ("tensor",), axis_types=(AxisType.Auto,))
+    heads = PartitionSpec(None, "tensor")
+    op = jax.shard_map(
+        lambda *arrays: ragged_paged_attention(*arrays, **case.static),
+        mesh=mesh,
+        in_specs=(heads, heads, heads, PartitionSpec()),
+        out_specs=heads,
+        check_vma=False,
+    )
+    out = jax.jit(op)(inputs.q, inputs.k, inputs.v, inputs.rows)
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_an_unknown_implementation_is_an_error_that_names_the_known_ones():
+    case = Case("any", (3,))
+    inputs = make_inputs(case, 0)
+    with pytest.raises(ValueError, match="'flash': pass one of reference, triton"):
+        ragged_paged_attention(
+            inputs.q, inputs.k, inputs.v, inputs.rows, implementation="flash", **case.static
+        )
+
+
+def test_decode_alone_with_fewer_tokens_than_rows_is_an_error():
+    case = Case("any", (3, 4))
+    inputs = make_inputs(case, 0)
+    with pytest.raises(ValueError, match="1 tokens and 2 rows"):
+        ragged_paged_attention(inputs.q[:1], inputs.k, inputs.v, inputs.rows, **case.static)
+
+
+def test_a_cache_of_another_dtype_than_q_is_an_error_of_the_kernels():
+    case = Case("any", (3,))
+    inputs = make_inputs(case, 0)
+    with pytest.raises(TypeError, match="q is bfloat16, the cache float32"):
+        triton.ragged_paged_attention(
+            inputs.q.astype(jnp.bfloat16), inputs.k, inputs.v, inputs.rows, **case.static
+        )
