@@ -167,7 +167,7 @@ class Engine:
 
     def _request(self, submit: Submit) -> Request:
         room = self._info.context_length - len(submit.prompt_ids)
-        if room <= 0 or not submit.prompt_ids:
+        if room <= 0:
             raise errors.ContextTooLong(len(submit.prompt_ids), self._info.context_length - 1)
         params = submit.params
         wanted = MAX_NEW_TOKENS if params.max_new_tokens is None else params.max_new_tokens
@@ -202,9 +202,8 @@ class Engine:
         try:
             with self._watchdog.phase("step"):
                 clock = Stopwatch()
-                if not self._quarantine.is_empty:
-                    self._quarantine.advance()
-                    self._scheduler.held = self._quarantine.held
+                self._quarantine.advance()
+                self._scheduler.only = self._quarantine.on_trial
                 batch = self._scheduler.schedule()
                 if batch is not None:
                     launched = self._runner.launch(batch)

@@ -111,12 +111,12 @@ class IpcClient(Session):
         decoder = msgspec.msgpack.Decoder(list[Event])
         while True:
             events = decoder.decode(await self._events.recv())
-            self.receive(events)
             for event in events:
                 if isinstance(event, Serving | Failed) and not self._start.done():
                     self._start.set_result(event)
                 if self._on_event is not None:
                     self._on_event(event)
+            self.receive(events)
 
     async def _watch(self) -> None:
         while (code := self._process.poll()) is None:

@@ -1,7 +1,7 @@
 """Finds the request that makes steps fail, so that it alone fails.
 
 A step that fails tells only that one of its requests is to blame. They are tried in halves: while
-one half runs, the other is held back; a request whose row was computed is cleared; a half that
+one half runs, nobody else is started; a request whose row was computed is cleared; a half that
 fails is halved again, until one request is left.
 """
 
@@ -19,9 +19,9 @@ class Quarantine:
         self._cleared: set[Request] = set()
 
     @property
-    def held(self) -> set[Request]:
-        """Requests that may not be computed now."""
-        return {request for group in self._groups for request in group}
+    def on_trial(self) -> set[Request] | None:
+        """The only requests that may be started now; None: all."""
+        return self._on_trial or None
 
     @property
     def is_empty(self) -> bool:
@@ -49,9 +49,10 @@ class Quarantine:
 
     def advance(self) -> None:
         """Puts the next group on trial, if nobody is. Requests that have ended are forgotten."""
+        if self.is_empty:
+            self._cleared.clear()
+            return
         self._on_trial = {request for request in self._on_trial if request.finish_reason is None}
         while self._groups and not self._on_trial:
             group = self._groups.pop()
             self._on_trial = {request for request in group if request.finish_reason is None}
-        if self.is_empty:
-            self._cleared.clear()

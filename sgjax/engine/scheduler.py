@@ -79,8 +79,8 @@ class Scheduler:
         self._slots = list(range(limits.num_slots - 1, -1, -1))
         self._pending: deque[Batch] = deque()  # planned, results not read
         self._num_arrived = 0
-        self.held: set[Request] = set()
-        """Waiting requests that may not start now, whatever their turn."""
+        self.only: set[Request] | None = None
+        """The only waiting requests that may start now, if not None."""
         self._reserve = Reserve(limits.page_size, conservativeness)
 
     @property
@@ -328,7 +328,7 @@ class Scheduler:
         for request in self._waiting.ranked():
             if plan.is_full or self.num_running >= self.limits.max_running:
                 break
-            if request in self.held:
+            if self.only is not None and request not in self.only:
                 continue
             self._cache.extend(request, request.hit_limit)
             needed = promised + reserve.pages(request)

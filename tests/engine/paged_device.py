@@ -7,8 +7,8 @@ its table and compares them with its request's history: whatever the scheduler o
 wrong with pages shows up there, in the step that reads it.
 """
 
-import dataclasses
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,47 +54,58 @@ def make_limits(**fields) -> Limits:
         "max_step_tokens": 64,
         "max_prefill_tokens": 64,
         "max_logits": 16,
-        "context_length": 256,
-        "max_pages_per_request": 256,
+        "context_length": 4096,
+        "max_pages_per_request": 4096,
         "max_queued": 1000,
     }
     return Limits(**(defaults | fields))
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
+    """What one place of a page holds."""
+
     token: int
     position: int
-    history: int
-    """Hash of all tokens up to it, and of the namespace."""
+    prefix: int
+    """A hash of the namespace and all tokens up to it."""
+
+
+def cells(namespace: str, tokens: list[int], before: list[Cell]) -> list[Cell]:
+    """What `tokens` leave in the cache after the cells `before`."""
+    made = list(before)
+    for token in tokens:
+        prefix = hash((made[-1].prefix if made else namespace, token))
+        made.append(Cell(token, len(made), prefix))
+    return made[len(before) :]
 
 
 class PagedDevice:
-    """Runs batches in the order they come; the host may read the results later."""
+    """Runs batches in the order in which they come; the host may read the results later."""
 
     def __init__(self, limits: Limits):
         self.limits = limits
-        self._pages: list[list[Cell | None]]
-        self.reset()
         self.num_computed = 0
         """Tokens computed in all steps: what caching saves."""
+        self.reset()
 
     def reset(self) -> None:
         """Loses everything, as after a step that failed with the cache in it."""
         size = self.limits.page_size
-        self._pages = [[None] * size for _ in range(self.limits.num_pages)]
-        columns = self.limits.max_pages_per_request
-        self._tables = np.full((self.limits.num_slots, columns), -1)
-        self._histories: dict[int, list[int]] = {}  # by slot: the tokens of its request so far
+        self._pages: list[list[Cell | None]] = [[None] * size for _ in range(self.limits.num_pages)]
+        self._tables: dict[int, list[int]] = {}  # by slot
+        self._right: dict[int, list[Cell]] = {}  # by slot: what its request's cache should hold
         self._owners: dict[int, Request] = {}
 
     def run(self, batch: Batch) -> StepResults:
         self._check_sizes(batch)
-        for slot, column, page in batch.table_updates:
-            self._tables[slot, column] = page
         for request in batch.restarted:
             self._owners[request.slot] = request
-            self._histories[request.slot] = request.token_ids(0, request.num_known)
+            known = request.token_ids(0, request.num_known)
+            self._right[request.slot] = cells(request.cache_salt, known, [])
+            self._tables[request.slot] = []
+        for slot, column, page in batch.table_updates:
+            assert column == len(self._tables[slot]), "a table entry is missing, or sent twice"
+            self._tables[slot].append(page)
         for row in batch.rows:
             self._write(row)
         entries = [entry for row in batch.rows for entry in self._attend(row)]
@@ -105,6 +116,13 @@ class PagedDevice:
         values = logprobs[:, None] - np.arange(20, dtype=np.float32)
         return StepResults(tokens, logprobs, top, values)
 
+    def unwrite(self, batch: Batch) -> None:
+        """Spoils what the batch wrote: it failed, but that was seen only later."""
+        for row in batch.rows:
+            for position in range(row.start, row.end):
+                page, offset = self._place(row, position)
+                self._pages[page][offset] = None
+
     def _check_sizes(self, batch: Batch) -> None:
         limits = self.limits
         assert batch.rows
@@ -112,40 +130,35 @@ class PagedDevice:
         assert batch.num_logits <= limits.max_logits
         assert len(batch.rows) <= limits.num_slots
         assert len({row.slot for row in batch.rows}) == len(batch.rows)
-        assert len({update[:2] for update in batch.table_updates}) == len(batch.table_updates)
         longer = [row.num_tokens > 1 for row in batch.rows]
         assert longer == sorted(longer), "rows of one token come first"
         prompts = [row for row in batch.rows if row.start < len(row.request.prompt_ids)]
         new = sum(row.num_tokens for row in prompts)
         assert new <= limits.max_prefill_tokens or len(prompts) == 1
 
-    def _place(self, slot: int, position: int) -> tuple[int, int]:
+    def _place(self, row: Row, position: int) -> tuple[int, int]:
         column, offset = divmod(position, self.limits.page_size)
-        page = int(self._tables[slot, column])
-        assert page >= 0, "a row has no page for a token"
-        return page, offset
-
-    def _history(self, row: Row) -> list[int]:
-        assert self._owners[row.slot] is row.request, "a slot's request was not restarted"
-        return self._histories[row.slot]
+        return self._tables[row.slot][column], offset
 
     def _write(self, row: Row) -> None:
-        history = self._history(row)
+        assert self._owners[row.slot] is row.request, "a slot's request was not restarted"
+        right = self._right[row.slot]
         assert row.num_tokens > 0
-        assert row.end <= len(history), "a token is computed that nobody has sampled"
+        assert row.end <= len(right), "a token is computed that nobody has sampled"
         for position in range(row.start, row.end):
-            page, offset = self._place(row.slot, position)
-            self._pages[page][offset] = _cell(row.request, history, position)
+            page, offset = self._place(row, position)
+            self._pages[page][offset] = right[position]
 
     def _attend(self, row: Row) -> list[tuple[int, float]]:
         """(token, logprob) of each wanted logits."""
-        history = self._history(row)
+        right = self._right[row.slot]
         for position in range(row.end):
-            page, offset = self._place(row.slot, position)
-            found, right = self._pages[page][offset], _cell(row.request, history, position)
-            assert found == right, f"{row.request.rid} reads {found} at {position}, not {right}"
+            page, offset = self._place(row, position)
+            found = self._pages[page][offset]
+            assert found == right[position], f"{row.request.rid} reads {found}: {right[position]}"
         assert row.start <= row.logits_from <= row.end
-        assert not row.samples or (row.num_logits and row.end == len(history))
+        assert not row.samples or (row.num_logits and row.end == len(right))
+        history = [cell.token for cell in right]
         entries = []
         for position in range(row.logits_from, row.end - row.samples):
             target = history[position + 1]
@@ -153,9 +166,5 @@ class PagedDevice:
         if row.samples:
             token = next_token(history, row.request.seed)
             entries.append((token, logprob(history, token)))
-            history.append(token)
+            right += cells(row.request.cache_salt, [token], right)
         return entries
-
-
-def _cell(request: Request, history: list[int], position: int) -> Cell:
-    return Cell(history[position], position, hash((request.cache_salt, *history[: position + 1])))

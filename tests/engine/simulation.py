@@ -1,6 +1,6 @@
 """A scheduler and a paged device, driven as the engine drives them, with everything checked."""
 
-from collections import deque
+from collections import Counter, deque
 
 from sgjax.cache.prefix_cache import PrefixCache
 from sgjax.engine.batch import Batch, StepResults
@@ -54,9 +54,24 @@ class Simulation:
             self._end(self.scheduler.fail(batch, "the launch failed"))
             self.scheduler.check_invariants()
 
+    def fail_oldest(self) -> None:
+        """The oldest step that was not read turns out to have failed, and so do those after it,
+        which read what it should have written."""
+        batch, _ = self.pending[0]
+        for each, _ in self.pending:
+            self.device.unwrite(each)
+        self._end(self.scheduler.fail(batch, "the step failed"))
+        for each, results in self.pending:
+            assert self.scheduler.update(each, results) == [], "a failed step is void"
+        self.pending.clear()
+        self.scheduler.check_invariants()
+
     def lose_device(self) -> None:
         self.device.reset()
         self.scheduler.reset_cache()
+        for batch, results in self.pending:
+            assert self.scheduler.update(batch, results) == [], "a lost step is void"
+        self.pending.clear()
         self.scheduler.check_invariants()
 
     def read(self, poisoned: int | None = None) -> list[Output]:
@@ -109,7 +124,14 @@ class Simulation:
             assert was_pending or not self.scheduler.has_work, "nothing in flight, and no progress"
             return None
         rows = {row.request for row in batch.rows}
+        in_flight = Counter(
+            row.request
+            for each in [*(each for each, _ in self.pending), batch]
+            for row in each.rows
+            if row.samples
+        )
         for request in self.scheduler.running:
+            assert request.num_in_flight == in_flight[request]
             may_go_on = request.num_computed < request.num_needed
             assert request in rows or not (request.num_in_flight and may_go_on), "a row starves"
         self.plans.append(

@@ -28,7 +28,7 @@ policies = st.sampled_from(["lpm", "fcfs", "random", "dfs-weight"])
 @st.composite
 def limits(draw) -> Limits:
     page_size = draw(st.sampled_from([1, 4, 16]))
-    num_tokens = draw(st.sampled_from([48, 80, 160, 400]))
+    num_tokens = draw(st.sampled_from([80, 80, 112, 400]))
     num_slots = draw(st.integers(1, 6))
     return make_limits(
         page_size=page_size,
@@ -46,12 +46,12 @@ def requests(draw) -> dict:
     prompt = draw(prompts)
     fields = {
         "prompt": prompt,
-        "max_new_tokens": draw(st.sampled_from([0, 1, 2, 5, 17, 40])),
+        "max_new_tokens": draw(st.sampled_from([0, 1, 2, 5, 17, 40, 40])),
         "seed": draw(st.integers(0, 2)),
         "cache_salt": draw(st.sampled_from(["", "", "salt"])),
     }
     if draw(st.booleans()):
-        fields["stop_ids"] = frozenset(draw(st.lists(st.integers(0, VOCAB - 1), max_size=8)))
+        fields["stop_ids"] = frozenset(draw(st.lists(st.integers(0, VOCAB - 1), max_size=3)))
     if draw(st.integers(0, 3)) == 0:
         fields["return_logprob"] = True
         fields["logprob_start"] = draw(st.none() | st.integers(0, len(prompt)))
@@ -66,13 +66,21 @@ class Life(RuleBasedStateMachine):
         limits=limits(),
         enabled=st.sampled_from([True, True, True, False]),
         policy=policies,
-        conservativeness=st.sampled_from([0.1, 1.0, 10.0]),
+        conservativeness=st.sampled_from([0.01, 0.01, 1.0, 10.0]),
+        wave=st.lists(requests(), min_size=1, max_size=6),
     )
-    def begin(self, limits, enabled, policy, conservativeness):
+    def begin(self, limits, enabled, policy, conservativeness, wave):
         self.count = 0
         self.simulation = Simulation(
             limits, enabled=enabled, policy=policy, conservativeness=conservativeness
         )
+        for fields in wave:
+            self.add(fields, 1)
+
+    def check_refusal(self, fields):
+        limits = self.simulation.scheduler.limits
+        needed = len(fields["prompt"]) + max(fields["max_new_tokens"] - 1, 0)
+        assert needed > limits.num_pages * limits.page_size
 
     @rule(fields=requests(), copies=st.integers(1, 3))
     def add(self, fields, copies):
@@ -81,17 +89,24 @@ class Life(RuleBasedStateMachine):
             try:
                 self.simulation.add(str(self.count), **fields)
             except NeverFits:
-                limits = self.simulation.scheduler.limits
-                needed = len(fields["prompt"]) + max(fields["max_new_tokens"] - 1, 0)
-                assert needed > limits.num_pages * limits.page_size
+                self.check_refusal(fields)
+
+    @precondition(lambda self: self.simulation.requests)
+    @rule(data=st.data(), tail=st.lists(st.integers(0, VOCAB - 1), max_size=3))
+    def follow_up(self, data, tail):
+        """A prompt that goes on where another request is, or has ended."""
+        rid = data.draw(st.sampled_from(sorted(self.simulation.requests)))
+        request = self.simulation.requests[rid]
+        prompt = request.prompt_ids + request.output_ids + tail
+        self.add({"prompt": prompt, "max_new_tokens": 5, "cache_salt": request.cache_salt}, 1)
 
     @precondition(lambda self: self.simulation.requests)
     @rule(data=st.data())
     def abort(self, data):
         self.simulation.abort(data.draw(st.sampled_from(sorted(self.simulation.requests))))
 
-    @rule(steps=st.integers(1, 12), depth=st.integers(0, 2))
-    def step(self, steps, depth):
+    @rule(steps=st.integers(1, 20), depth=st.integers(0, 2))
+    def go_on(self, steps, depth):
         for _ in range(steps):
             self.simulation.step(depth)
 
@@ -105,18 +120,25 @@ class Life(RuleBasedStateMachine):
     def read(self):
         self.simulation.read()
 
-    @precondition(lambda self: self.simulation.pending)
-    @rule(entry=st.integers(0, 100))
-    def read_nan(self, entry):
-        self.simulation.read(poisoned=entry)
+    @rule(copies=st.integers(2, 4), length=st.integers(1, 12), depth=st.integers(0, 2))
+    def crowd(self, copies, length, depth):
+        """Requests with short prompts that grow long together, until one has to give way."""
+        for i in range(copies):
+            fields = {"prompt": [7] * length + [i], "max_new_tokens": 40, "stop_ids": frozenset()}
+            self.add(fields, 1)
+        self.go_on(30, depth)
 
-    @rule()
-    def fail_launch(self):
-        self.simulation.fail_plan()
-
-    @rule()
-    def lose_device(self):
-        self.simulation.lose_device()
+    @rule(kind=st.sampled_from(["NaN", "launch", "step", "device"]), entry=st.integers(0, 100))
+    def accident(self, kind, entry):
+        simulation = self.simulation
+        if kind == "launch":
+            simulation.fail_plan()
+        elif kind == "device":
+            simulation.lose_device()
+        elif simulation.pending and kind == "NaN":
+            simulation.read(poisoned=entry)
+        elif simulation.pending:
+            simulation.fail_oldest()
 
     @rule()
     def flush(self):
