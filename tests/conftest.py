@@ -4,6 +4,7 @@ JAX reads its options from the environment when it is first imported, so nothing
 tests of host logic stay free of it, and processes that a test starts inherit the options.
 """
 
+import importlib.util
 import os
 import pathlib
 import threading
@@ -75,6 +76,14 @@ def _deselect(config: pytest.Config, items: list[pytest.Item], marker: str) -> N
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_ignore_collect(collection_path: pathlib.Path) -> bool | None:
+    """A module that is marked `torch` as a whole is not even imported where there is no torch."""
+    if collection_path.suffix != ".py" or importlib.util.find_spec("torch") is not None:
+        return None
+    is_of_torch = "\npytestmark = pytest.mark.torch" in collection_path.read_text()
+    return True if is_of_torch else None
 
 
 class Holdings(NamedTuple):
