@@ -44,13 +44,11 @@ def product(
     x: Float[Array, "..."],
     weight: Float[Array, "..."],
     num_taken: int = 1,
-    *,
-    dtype: jnp.dtype | None = None,
 ) -> Float[Array, "..."]:
     """x times weight over x's last and weight's first `num_taken` axes.
 
     Sums are float32 on every platform (float32 operands are not rounded to TF32); the result has
-    x's dtype, or `dtype`.
+    x's dtype.
     """
     rows = x.shape[: x.ndim - num_taken]
     width = math.prod(weight.shape[:num_taken])
@@ -60,7 +58,7 @@ def product(
         weight.reshape(width, *weight.shape[num_taken:]),
         (((1,), (0,)), ((), ())),
         precision=jax.lax.Precision.HIGHEST if exact else None,
-        preferred_element_type=dtype or x.dtype,
+        preferred_element_type=x.dtype,
     )
     return y.reshape(*rows, *weight.shape[num_taken:])
 

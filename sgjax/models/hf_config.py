@@ -200,8 +200,9 @@ class HFConfig:
         if kind not in KINDS:
             raise self.error(key, f"has rope_type {kind!r}; known: {', '.join(KINDS)}")
         theta = self._theta(given.pop("rope_theta", None))
-        fraction = given.pop("partial_rotary_factor", None) or 1.0
-        return RopeConfig(theta, kind, self._rope_params(key, kind, given), float(fraction))
+        if given.pop("partial_rotary_factor", None) not in (None, 1.0):
+            raise self.error(key, "turns a part of each head, which this architecture does not")
+        return RopeConfig(theta, kind, self._rope_params(key, kind, given))
 
     def windows(self) -> tuple[int | None, ...]:
         """Each layer's sliding window, as Qwen says it: with a switch, and for some layers only.
@@ -211,12 +212,10 @@ class HFConfig:
         num_layers = self.size("num_hidden_layers")
         is_on = self.flag("use_sliding_window", False)
         window = self.size("sliding_window", None)
-        first = self("max_window_layers", num_layers)
         types = self("layer_types", None)
+        first = self("max_window_layers", None if types or not is_on else _REQUIRED)
         if types is None:
-            types = [_SLIDING if i >= first else _FULL for i in range(num_layers)]
-            if not is_on:
-                types = [_FULL] * num_layers
+            types = [_SLIDING if is_on and i >= first else _FULL for i in range(num_layers)]
         if not isinstance(types, list) or len(types) != num_layers or {*types} - {_FULL, _SLIDING}:
             rule = f"must list {_FULL!r} or {_SLIDING!r} for each of the {num_layers} layers"
             raise self.error("layer_types", rule)

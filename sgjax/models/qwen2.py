@@ -7,6 +7,7 @@ from sgjax.models.hf_config import HFConfig
 
 def config(hf: HFConfig) -> ModelConfig:
     hf("num_key_value_heads")  # no default: transformers would take 32
+    hf.expect("use_mrope", False)
     cfg = llama.read_sizes(hf, qkv_bias=True, windows=hf.windows())
     hf.finish()
     return cfg

@@ -1,0 +1,24 @@
+"""Modules are made abstract: this gives them values."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+
+def filled(module: nnx.Module, **values: Any) -> nnx.Module:
+    """The module with these arrays for its parameters (by dotted path), all others random."""
+    graphdef, state = nnx.split(module)
+    random = np.random.default_rng(0)
+    given = {path.replace("/", "."): value for path, value in values.items()}
+
+    def fill(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> jax.Array:
+        name = ".".join(str(key.key) for key in path)
+        value = given.pop(name, None)
+        return jnp.asarray(random.normal(size=shape.shape) if value is None else value, jnp.float32)
+
+    params = jax.tree_util.tree_map_with_path(fill, nnx.to_pure_dict(state))
+    assert not given, f"no such parameters: {list(given)}"
+    return nnx.merge(graphdef, params)

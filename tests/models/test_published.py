@@ -1,0 +1,91 @@
+"""config.json of published models is read in full, and gives models of the published size."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.layers.inputs import StepInputs
+from sgjax.models import find_family
+from sgjax.models.decoder import build, forward
+from sgjax.models.family import ModelConfig
+from sgjax.models.hf_config import HFConfig
+from sgjax.sharding.mesh import Placement, make_mesh
+from tests.models.published import MODELS, NEMO, QWEN2, QWEN3
+
+
+def read(name: str) -> ModelConfig:
+    hf = HFConfig(MODELS[name].config)
+    return find_family(hf.architecture).config(hf)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_key_is_understood_and_the_model_has_the_published_size(name):
+    cfg = read(name)
+    family = find_family(cfg.architecture)
+    _, state = nnx.split(build(family, cfg, Placement(make_mesh(1))))
+    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.to_pure_dict(state))]
+    assert sum(sizes) == MODELS[name].num_params
+    assert cfg.context_length == MODELS[name].context_length
+
+
+def test_llama_3_1_scales_its_rope():
+    rope = read("Llama-3.1-8B").rope
+    assert (rope.kind, rope.theta, rope.param("factor")) == ("llama3", 500000.0, 8.0)
+
+
+def test_yarn_allows_a_longer_context_when_asked():
+    cfg = read("Qwen2.5-7B with YaRN")
+    assert cfg.with_context_length(131072).context_length == 131072
+
+
+def test_mistral_v0_1_has_a_window_in_every_layer_and_v0_3_in_none():
+    assert {read("Mistral-7B-v0.1").window(layer) for layer in range(32)} == {4096}
+    assert {read("Mistral-7B-v0.3").window(layer) for layer in range(32)} == {None}
+
+
+def test_qwen_has_windows_only_where_they_are_switched_on():
+    assert read("Qwen2-7B").windows == ()
+    hf = HFConfig(QWEN2 | {"use_sliding_window": True, "max_window_layers": 26})
+    assert find_family(hf.architecture).config(hf).windows == (None,) * 26 + (131072,) * 2
+
+
+def test_nemos_heads_are_not_its_width_divided():
+    assert NEMO["hidden_size"] // NEMO["num_attention_heads"] == 160
+    assert read("Mistral-Nemo").head_size == 128
+
+
+def test_qwen3_needs_its_head_size_said():
+    with pytest.raises(Exception, match="lacks 'head_dim'"):
+        hf = HFConfig({key: value for key, value in QWEN3.items() if key != "head_dim"})
+        find_family(hf.architecture).config(hf)
+
+
+@pytest.mark.parametrize(("name", "tp"), [("Llama-3.1-8B", 1), ("Llama-3.1-70B", 2)])
+def test_a_step_of_a_large_model_has_the_right_shapes(name, tp):
+    cfg = dataclasses.replace(read(name), num_layers=2).for_tp(tp)
+    family = find_family(cfg.architecture)
+    graphdef, state = nnx.split(build(family, cfg, Placement(make_mesh(tp), "reference")))
+    ints = functools.partial(jnp.zeros, dtype=jnp.int32)
+    rows = RaggedRows(ints((8, 64)), ints((8,)), ints((8,)), ints((8,)), ints(()))
+    step = StepInputs(
+        ints((8,)), ints((8,)), ints((8,)), rows, ints((8,)), page_size=16, only_decode=True
+    )
+    params = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), nnx.to_pure_dict(state)
+    )
+    step_program = functools.partial(forward, graphdef)
+    kv = jax.eval_shape(lambda: init_kv(cfg, 4096, jnp.bfloat16, make_mesh(tp)))
+    logits, kv = jax.eval_shape(step_program, params, kv, step)
+    assert (logits.shape, logits.dtype) == ((8, 128256), jnp.float32)
+    assert [layer.k.shape for layer in kv] == [(4096, 8, 128)] * 2
+
+
+def test_a_token_of_llama_3_1_8b_takes_128_kib():
+    assert kv_bytes_per_token(read("Llama-3.1-8B"), jnp.bfloat16) == 128 * 1024
