@@ -1,0 +1,51 @@
+import pytest
+
+from sgjax.errors import ConfigError
+from sgjax.weights import hub
+from sgjax.weights.hub import resolve
+
+
+def test_a_folder_is_itself(tmp_path):
+    assert resolve(str(tmp_path)) == tmp_path
+
+
+def test_a_model_that_is_not_here_offline_is_an_error_that_says_where_was_looked(monkeypatch):
+    with pytest.raises(ConfigError) as error:
+        resolve("nobody/such-a-model")
+    assert "nobody/such-a-model" in str(error.value)
+    assert "hf download nobody/such-a-model" in str(error.value)
+    assert "'demo'" in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["/no/such/folder", "a/b/c", "../nowhere"])
+def test_a_path_that_is_no_folder_and_no_hub_id_is_an_error(path):
+    with pytest.raises(ConfigError, match="neither a folder"):
+        resolve(path)
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"")
+    with pytest.raises(ConfigError, match="a model is a folder"):
+        resolve(str(tmp_path / "model.gguf"))
+
+
+def test_only_safe_files_are_fetched(monkeypatch, tmp_path):
+    asked = {}
+
+    def snapshot_download(repo, **options):
+        asked.update(options, repo=repo)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert resolve("owner/name", "v1") == tmp_path
+    assert (asked["repo"], asked["revision"]) == ("owner/name", "v1")
+    assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in asked["allow_patterns"])
+
+
+def test_a_refusal_of_the_hub_is_an_error_that_says_what_to_check(monkeypatch):
+    def snapshot_download(repo, **options):
+        raise OSError("401 Client Error.\nmore")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    with pytest.raises(ConfigError, match=r"does not give 'owner/name' at revision 'v1': 401"):
+        hub.resolve("owner/name", "v1")
