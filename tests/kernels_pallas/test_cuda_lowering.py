@@ -1,0 +1,97 @@
+"""The Triton kernels compile for an H200, machine code and all, on a machine without a GPU.
+
+`h200_target.txtpb` describes the GPU to the compiler: what
+`jax._src.lib.xla_client.get_topology_for_devices(jax.devices()).target_config` gave on one.
+"""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, triton
+
+pytest.importorskip(
+    "jax_plugins.xla_cuda13",
+    reason="compiling for CUDA needs jax-cuda13-plugin and jax-cuda13-pjrt (no GPU): "
+    "pip install --no-deps both, of the version of jax",
+)
+
+
+@functools.cache
+def h200() -> Mesh:
+    """A mesh of one H200 that is not there."""
+    target = pathlib.Path(__file__).with_name("h200_target.txtpb").read_text()
+    devices = topologies.get_topology_desc(
+        platform="cuda", target_config=target, topology="1x1x1"
+    ).devices
+    return Mesh(np.array(devices), ("x",))
+
+
+def compiled_text(
+    tokens: int, num_rows: int, heads: tuple[int, int, int], dtype, *, only_decode: bool, **options
+) -> str:
+    """The optimised program of one call, compiled for an H200."""
+    K, G, H = heads
+
+    def array(*shape, dtype=jnp.int32):
+        sharding = NamedSharding(h200(), PartitionSpec())
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    def op(q, k, v, *columns):
+        return triton.ragged_paged_attention(
+            q,
+            k,
+            v,
+            RaggedRows(*columns),
+            page_size=16,
+            scale=H**-0.5,
+            window=options.get("window"),
+            soft_cap=options.get("soft_cap"),
+            only_decode=only_decode,
+            kind="NVIDIA H200",
+        )
+
+    cache = array(65536, K, H, dtype=dtype)
+    columns = array(num_rows, 512), *(array(num_rows) for _ in range(3)), array()
+    with jax.sharding.use_abstract_mesh(h200().abstract_mesh):
+        traced = jax.jit(op).trace(array(tokens, K, G, H, dtype=dtype), cache, cache, *columns)
+        return traced.lower().compile().as_text()
+
+
+def launches(text: str) -> list[str]:
+    """The kernels that the program calls, by name."""
+    names = ("extend", "decode", "combine")
+    calls = [line for line in text.splitlines() if "custom-call(" in line and "triton" in line]
+    return sorted(name for line in calls for name in names if f"attention_{name}" in line)
+
+
+def test_decode_rows_alone_are_one_launch():
+    text = compiled_text(64, 64, (8, 4, 128), jnp.bfloat16, only_decode=True)
+    assert launches(text) == ["decode"]
+
+
+def test_few_decode_rows_are_split_and_combined():
+    text = compiled_text(1, 1, (8, 4, 128), jnp.bfloat16, only_decode=True)
+    assert launches(text) == ["combine", "decode"]
+
+
+@pytest.mark.parametrize(
+    "heads, dtype, options",
+    [
+        ((8, 4, 128), jnp.bfloat16, {}),
+        ((8, 1, 64), jnp.float16, {"window": 512}),
+        ((2, 3, 80), jnp.bfloat16, {"soft_cap": 50.0}),
+        ((2, 7, 192), jnp.bfloat16, {}),
+        ((4, 2, 256), jnp.bfloat16, {"window": 512, "soft_cap": 50.0}),
+        ((2, 8, 64), jnp.float32, {}),
+    ],
+)
+def test_a_mixed_step_launches_both_kernels(heads, dtype, options):
+    text = compiled_text(512, 64, heads, dtype, only_decode=False, **options)
+    assert [name for name in launches(text) if name != "combine"] == ["decode", "extend"]
