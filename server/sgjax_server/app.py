@@ -1,5 +1,6 @@
 """The FastAPI app, made from what it serves; nothing of it is global."""
 
+import logging
 import re
 
 from fastapi import FastAPI
@@ -14,6 +15,8 @@ from sgjax_server.auth import BearerAuth, SingleSlashes
 from sgjax_server.metrics import Metrics
 from sgjax_server.routes import admin, health, models, native, openai_chat, openai_completions
 from sgjax_server.service import Service
+
+logger = logging.getLogger("sgjax.server")
 
 
 def create_app(
@@ -35,12 +38,16 @@ def create_app(
     if config.api_key is not None:
         app.add_middleware(BearerAuth, api_key=config.api_key)
     app.add_middleware(SingleSlashes)
-    app.add_middleware(Counting, metrics=service.metrics)
+    app.add_middleware(Edge, metrics=service.metrics)
     return app
 
 
-class Counting:
-    """Counts answers by route and status."""
+class Edge:
+    """The edge of the app: counts answers by route and status, and answers for what broke within.
+
+    It is here that a fault is logged and ends, since uvicorn cuts the connection of an app that
+    raises, and with it the next request of the same client.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics):
         self._app = app
@@ -60,6 +67,11 @@ class Counting:
 
         try:
             await self._app(scope, receive, note)
+        except Exception as error:
+            if status:
+                raise
+            logger.exception("A request failed.")
+            await errors.error_response(error)(scope, receive, note)
         finally:
             self._metrics.http_requests.labels(_route_of(scope), status).inc()
 

@@ -39,5 +39,5 @@ class BearerAuth:
 
     def _has_key(self, scope: Scope) -> bool:
         kind, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        is_equal = hmac.compare_digest(key.strip().encode(), self._key)
+        is_equal = hmac.compare_digest(key.strip().encode("latin-1"), self._key)
         return is_equal and kind.lower() == "bearer"

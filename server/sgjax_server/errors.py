@@ -98,7 +98,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(StarletteHTTPException, _on_http)
     app.add_exception_handler(ClientGone, _on_client_gone)
-    app.add_exception_handler(Exception, _on_fault)
 
 
 async def _on_sgjax(request: Request, error: Exception) -> Response:
@@ -121,10 +120,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_client_gone(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
-
-
-async def _on_fault(request: Request, error: Exception) -> Response:
-    return error_response(error)
 
 
 def as_invalid_request(problems: list[Any]) -> InvalidRequest:

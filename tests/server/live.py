@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from sgjax_server.app import create_app
 from sgjax_server.run import open_socket
 from sgjax_server.service import Service
@@ -21,9 +22,10 @@ TEXT = "The text that the fake model recites: äöü 👋."
 class Live:
     """What tests know of a running server."""
 
-    def __init__(self, client: FakeEngineClient, service: Service, port: int):
+    def __init__(self, client: FakeEngineClient, app: FastAPI, port: int):
         self.client = client
-        self.service = service
+        self.app = app
+        self.service: Service = app.state.service
         self.url = f"http://127.0.0.1:{port}"
 
     def wait_until(self, holds: Any, what: str) -> None:
@@ -59,7 +61,7 @@ def live(
     thread = threading.Thread(target=asyncio.run, args=[server.serve(sockets=[listener])])
     thread.start()
     try:
-        found = Live(client, app.state.service, listener.getsockname()[1])
+        found = Live(client, app, listener.getsockname()[1])
         found.wait_until(lambda: server.started, "a start")
         yield found
         found.wait_for_quiet()
