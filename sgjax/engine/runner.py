@@ -22,6 +22,7 @@ from sgjax.engine.request import Request
 from sgjax.engine.sampler import Sampled, Variant
 from sgjax.engine.step import (
     CacheShape,
+    SampleParams,
     forward_layout,
     pack_forward,
     pack_sample,
@@ -85,6 +86,7 @@ class ModelRunner:
         self._buckets = buckets
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._state = self._new_state()
+        self._params = SampleParams(shape.num_slots)
         self.programs = Programs(dict(self._sources()), num_compile_threads)
 
     @property
@@ -104,6 +106,7 @@ class ModelRunner:
         bucket = pick((b for b in self._buckets if self._has(b, variant)), batch)
         self._write_tables(batch.table_updates[bucket.num_updates(self._shape.page_size) :])
         for request in batch.restarted:
+            self._params.set(request)
             if request.params.has_penalties:
                 self._restart_seen(request)
         state = self._state
@@ -122,7 +125,7 @@ class ModelRunner:
             logits,
             state.last_tokens,
             state.seen,
-            pack_sample(batch, bucket, self._shape),
+            pack_sample(batch, bucket, self._shape, self._params),
         )
         self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
         for output in sampled:

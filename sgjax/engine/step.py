@@ -15,8 +15,10 @@ from jaxtyping import Array, Int32
 
 from sgjax.engine.batch import Batch, Row
 from sgjax.engine.buckets import Bucket
+from sgjax.engine.request import Request
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.layers.inputs import StepInputs
+from sgjax.sampling_params import SamplingParams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,44 +78,49 @@ def pack_forward(batch: Batch, bucket: Bucket, shape: CacheShape) -> np.ndarray:
     vector = np.zeros(layout.size, np.int32)
     parts = layout.split(vector)
     n = len(batch.rows)
-    table = np.array(
-        [(row.slot, row.start, row.num_tokens, row.end) for row in batch.rows], np.int32
-    ).reshape(n, 4)
-    slots, starts, counts, ends = table.T
+    slots, starts, counts, logits_from = _columns(batch.rows)
+    ends = starts + counts
+    firsts = np.cumsum(counts) - counts
+    num_tokens = int(counts.sum())
     parts["row_slots"][:n] = slots
     parts["num_tokens"][:n] = counts
     parts["lengths"][:n] = ends
-    firsts = np.cumsum(counts) - counts
     parts["starts"][:n] = firsts
-    num_tokens = int(counts.sum())
     parts["tokens"][:num_tokens] = _tokens(batch.rows)
     parts["token_slots"][:num_tokens] = np.repeat(slots, counts)
     parts["token_slots"][num_tokens:] = shape.num_slots
-    parts["positions"][:num_tokens] = np.repeat(starts - firsts, counts) + np.arange(num_tokens)
-    parts["num_decode"][0] = int((counts == 1).sum())
-    wanted = _logit_rows(batch, firsts)
+    parts["positions"][:num_tokens] = _ranges(starts, counts)
+    parts["num_decode"][0] = np.count_nonzero(counts == 1)
+    wanted = _ranges(firsts + logits_from - starts, ends - logits_from)
     parts["logit_rows"][: len(wanted)] = wanted
     _pack_updates(parts, batch.table_updates, shape)
     return vector
 
 
+def _columns(rows: list[Row]) -> np.ndarray:
+    """slot, start, num_tokens and logits_from of all rows: i32[4, rows]."""
+    _, slots, starts, counts, _, logits_from = zip(*rows, strict=True)
+    return np.array((slots, starts, counts, logits_from), np.int32)
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """counts[0] numbers from starts[0], then counts[1] from starts[1], and so on."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
+
+
 def _tokens(rows: list[Row]) -> list[int]:
     tokens: list[int] = []
-    for row in rows:
-        known = row.request.num_known
-        if row.end <= known:
-            tokens += row.request.token_ids(row.start, row.end)
+    for request, slot, start, count, _, _ in rows:
+        known = len(request.prompt_ids) + len(request.output_ids)
+        end = start + count
+        if end <= known:
+            tokens += request.token_ids(start, end)
         else:
-            tokens += row.request.token_ids(row.start, known)
-            tokens.append(-1 - row.slot)
+            if count > 1:
+                tokens += request.token_ids(start, known)
+            tokens.append(-1 - slot)
     return tokens
-
-
-def _logit_rows(batch: Batch, firsts: np.ndarray) -> list[int]:
-    wanted: list[int] = []
-    for row, first in zip(batch.rows, firsts.tolist(), strict=True):
-        wanted += range(first + row.logits_from - row.start, first + row.num_tokens)
-    return wanted
 
 
 def _pack_updates(
@@ -178,14 +185,40 @@ SAMPLE_FLOATS = (
     "presence_penalty",
     "repetition_penalty",
 )
+_OF_REQUEST = ("seeds", "top_k", *SAMPLE_FLOATS)
+
+
+class SampleParams:
+    """The numbers that the sampler wants of each running request, by slot: i32[slots, n].
+
+    They are written when a request takes its slot, so that a step gathers them in one go.
+    """
+
+    def __init__(self, num_slots: int):
+        # The row past the end is what padding draws with.
+        self._rows = np.zeros((num_slots + 1, len(_OF_REQUEST)), np.int32)
+        self._rows[:] = self._row(0, SamplingParams())
+
+    def set(self, request: Request) -> None:
+        assert request.slot is not None
+        self._rows[request.slot] = self._row(request.seed, request.params)
+
+    def columns(self, slots: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(_OF_REQUEST, self._rows[slots].T, strict=True))
+
+    def _row(self, seed: int, params: SamplingParams) -> np.ndarray:
+        ints = np.array([seed, params.top_k], np.int64).astype(np.int32)
+        floats = np.array([getattr(params, name) for name in SAMPLE_FLOATS], np.float32)
+        return np.concatenate([ints, floats.view(np.int32)])
 
 
 def sample_layout(num_logits: int) -> Layout:
-    ints = ("slots", "targets", "seeds", "positions", "top_k")
-    return Layout(**dict.fromkeys((*ints, *SAMPLE_FLOATS), num_logits))
+    return Layout(**dict.fromkeys(("slots", "targets", "positions", *_OF_REQUEST), num_logits))
 
 
-def pack_sample(batch: Batch, bucket: Bucket, shape: CacheShape) -> np.ndarray:
+def pack_sample(
+    batch: Batch, bucket: Bucket, shape: CacheShape, params: SampleParams
+) -> np.ndarray:
     """The sampler's vector, i32, an entry per wanted logits.
 
     `targets` are known tokens (for prompt logprobs), or -1 where a token is drawn; `slots` is where
@@ -196,33 +229,21 @@ def pack_sample(batch: Batch, bucket: Bucket, shape: CacheShape) -> np.ndarray:
     vector = np.zeros(layout.size, np.int32)
     parts = layout.split(vector)
     parts["slots"][:] = shape.num_slots
-    parts["top_k"][:] = -1
-    ones = np.float32(1).view(np.int32)
-    for name in ("temperature", "top_p", "repetition_penalty"):
-        parts[name][:] = ones
-    at: list[int] = []
-    drawn: list[Row] = []
-    count = 0
-    for row in batch.rows:
-        known = row.num_logits - row.samples
-        if known:
-            first = row.logits_from + 1
-            parts["targets"][count : count + known] = row.request.token_ids(first, first + known)
-        count += row.num_logits
-        if row.samples:
-            at.append(count - 1)
-            drawn.append(row)
-    if not drawn:
-        return vector
-    ints = [(row.slot, -1, row.request.seed, row.end, row.request.params.top_k) for row in drawn]
-    for name, column in zip(
-        ("slots", "targets", "seeds", "positions", "top_k"), np.array(ints).T, strict=True
-    ):
-        parts[name][at] = column.astype(np.int32)
-    params = [row.request.params for row in drawn]
-    for name in SAMPLE_FLOATS:
-        values = np.fromiter((getattr(p, name) for p in params), np.float32, len(params))
-        parts[name][at] = values.view(np.int32)
+    slots, starts, counts, logits_from = _columns(batch.rows)
+    ends = starts + counts
+    num_logits = ends - logits_from
+    samples = np.array([row.samples for row in batch.rows])
+    last = np.cumsum(num_logits)[samples] - 1
+    parts["slots"][last] = slots[samples]
+    parts["targets"][last] = -1
+    parts["positions"][last] = ends[samples]
+    for index in np.flatnonzero(num_logits > samples):
+        row, stop = batch.rows[index], int(num_logits[: index + 1].sum())
+        first, known = row.logits_from + 1, row.num_logits - row.samples
+        start = stop - row.num_logits
+        parts["targets"][start : start + known] = row.request.token_ids(first, first + known)
+    for name, column in params.columns(parts["slots"]).items():
+        parts[name][:] = column
     return vector
 
 

@@ -9,6 +9,7 @@ from sgjax.engine.buckets import CPU, Bucket, make_buckets, pick
 from sgjax.engine.request import Request
 from sgjax.engine.step import (
     CacheShape,
+    SampleParams,
     pack_forward,
     pack_sample,
     unpack_forward,
@@ -78,8 +79,12 @@ def test_a_step_reaches_the_device_as_it_was_planned():
 
 
 def test_the_sampler_learns_what_to_draw_and_what_is_known():
-    bucket = Bucket(16, 6, 8)
-    rows = unpack_sample(jnp.asarray(pack_sample(mixed_batch(), bucket, SHAPE)), 8)
+    batch, params = mixed_batch(), SampleParams(SHAPE.num_slots)
+    for each in batch.rows:
+        each.request.slot = each.slot
+        params.set(each.request)
+    vector = pack_sample(batch, Bucket(16, 6, 8), SHAPE, params)
+    rows = unpack_sample(jnp.asarray(vector), 8)
     assert rows["slots"].tolist() == [3, 0, 5, 6, 6, 6, 6, 6]
     assert rows["targets"][:6].tolist() == [-1, -1, -1, 47, 48, 49]
     assert rows["positions"][:3].tolist() == [5, 3, 10]
