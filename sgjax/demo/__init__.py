@@ -1,0 +1,1 @@
+"""The built-in demo model: the text it learns from, how it is trained, and its checkpoint."""

@@ -1,0 +1,187 @@
+"""Asks for an answer in another shape: in one word, or as JSON with named keys."""
+
+import dataclasses
+import json
+import random
+
+from sgjax.demo import facts
+from sgjax.demo.grammar import capitalised, expand, joined, one_of, without_article
+from sgjax.demo.skills.exchange import Exchange, Value
+from sgjax.demo.skills.relation import spoken
+
+BRIEF = (
+    "{q} (in|using) (one|a single) word[.| please.]", "{q} (answer|reply|respond) (with|in|using) (one|a single|just one|only one) word[.| only.]", "{q} (just|only) the (name|answer|word)[.| please.]",
+    "{q} (answer|reply|respond) with (just|only) the (name|answer|word)[.]", "{q} [give a ]short answer[ please| only|].", "{q} no explanation[.| please.]", "{q} be brief.", "{q} (one word|answer only|name only|one-word answer|just the answer)[.]",
+    "(in one word|in a word|briefly|short answer|one word only|just the answer|answer in one word|with one word)[:|,] {q}", "{q} (do not|don't) (explain|add anything|write a sentence).", "{q} (reply|answer) with nothing else.",
+)  # fmt: skip
+AS_JSON = (
+    "{q} (answer|reply|respond|give the answer|return the answer) (in|as|with) [a ]JSON[ object] (with|using|having) [the ](keys|fields|key names|properties) {k}[.| only.]",
+    "{q} (use|give|return|output|write|produce|send) [only |just |a |me ]JSON[ object] with [the ](keys|fields) {k}.",
+    "{q} (as|in) JSON (with|using) [the ](keys|fields) {k}[.| please.]",
+    "{q} (return|output|give me|use|fill in|write) [only |this ](JSON|JSON format|the JSON|format|structure|JSON object): {e}",
+    "(answer|reply|respond) (in|as|with) [a ]JSON[ object] with [the ](keys|fields) {k}: {q}",
+    "(give|return|write|output|produce|generate|create|make) [me ](JSON|a JSON object|a JSON) with [the ](keys|fields) {k}[ for this question|]: {q}",
+    "JSON[ only][ please], (keys|fields) {k}: {q}",
+    "{q} JSON with {k}[ please].",
+    "{q} [I need |I want |]the answer as JSON, (keys|fields): {k}.",
+    "{q} (respond|answer) only with [valid ]JSON, (keys|using the keys) {k}.",
+    "{q} format: {e}",
+)  # fmt: skip
+PLAIN_JSON = ("{q} (answer|reply|respond) (in|as|with) JSON[.| please.]", "{q} (as|in) JSON[.| please.]", "{q} (return|output|use|give me) JSON[ only].", "(in|as) JSON: {q}", "JSON please: {q}")  # fmt: skip
+RECORD = (
+    "(give|return|write|make|create|output|produce|generate|show|send) [me ](a JSON object|JSON|a JSON record|a JSON|an object in JSON) (about|for|describing|on) {x} with [the ](keys|fields|properties) {k}.",
+    "(describe|represent|summarise) {x} (as|in) [a ]JSON[ object] with [the ](keys|fields) {k}.",
+    "{x} as JSON[, with| with|:] (keys|fields) {k}[.| please]",
+    "JSON (for|about) {x}: {k}",
+    "(fill in|complete|fill) [this JSON|the JSON|this object] for {x}: {e}",
+    "I need (a JSON object|JSON) for {x}, (keys|fields|with) {k}.",
+    "for {x}, (give|return|output) [only |]JSON with {k}.",
+)  # fmt: skip
+
+
+def keys_text(rng: random.Random, keys: list[str]) -> str:
+    quote = rng.choice(("", "", "'", '"', "`"))
+    quoted = [f"{quote}{key}{quote}" for key in keys]
+    return joined(quoted) if rng.random() < 0.7 else ", ".join(quoted)
+
+
+def empty_json(rng: random.Random, keys: list[str]) -> str:
+    gap = rng.choice(("", "...", "?"))
+    return json.dumps(dict.fromkeys(keys, gap))
+
+
+def as_json(record: dict[str, Value]) -> str:
+    return json.dumps(record, ensure_ascii=False)
+
+
+def sentence_end(question: str) -> str:
+    return question if question[-1:] in ".?!" else question + "."
+
+
+def briefly(rng: random.Random, exchange: Exchange) -> Exchange:
+    user = one_of(rng, BRIEF, q=sentence_end(exchange.user))
+    return dataclasses.replace(exchange, user=user, reply=exchange.short, fields=())
+
+
+def in_json(rng: random.Random, exchange: Exchange) -> Exchange:
+    """The exchange with its answer as JSON, with some of its fields under the asked names."""
+    fields = exchange.fields
+    if len(fields) > 1 and rng.random() < 0.4:
+        fields = fields[-1:] if rng.random() < 0.75 else fields[::-1]
+    named = rng.random() < 0.88
+    record = {(rng.choice(keys) if named else keys[0]): value for keys, value in fields}
+    if named and len(record) == 1 and rng.random() < 0.3:
+        record = {"answer": next(iter(record.values()))}
+    keys = list(record)
+    q = sentence_end(exchange.user)
+    if named:
+        user = one_of(rng, AS_JSON, q=q, k=keys_text(rng, keys), e=empty_json(rng, keys))
+    else:
+        user = one_of(rng, PLAIN_JSON, q=q)
+    return dataclasses.replace(exchange, kind="json", user=user, reply=as_json(record), short="")
+
+
+KEYS = {
+    "name": ("name", "country", "country", "country_name"),
+    "capital": ("capital", "capital", "capital_city"),
+    "continent": ("continent", "continent", "region"),
+    "currency": ("currency", "currency", "money"),
+    "language": ("language", "language", "main_language", "official_language"),
+    "demonym": ("demonym", "nationality"),
+}
+
+
+def record(rng: random.Random) -> Exchange:
+    """A JSON object about a country or a city with the keys that the user names."""
+    if rng.random() < 0.75:
+        name = rng.choice(list(facts.countries()))
+        row = facts.countries()[name]
+        columns = rng.sample(list(KEYS), rng.choice((1, 2, 2, 3, 3, 4)))
+        if rng.random() < 0.6:
+            columns.sort(key=list(KEYS).index)
+        values = {rng.choice(KEYS[c]): without_article(row[c]) for c in columns}
+    else:
+        name = rng.choice(list(facts.cities()))
+        row = facts.cities()[name]
+        some = [without_article(s) for s in row["attractions"][: rng.choice((2, 3))]]
+        every = {
+            "city": name,
+            "name": name,
+            "country": without_article(row["country"]),
+            "attractions": some,
+            "landmark": some[0],
+        }
+        every["continent"] = facts.countries()[row["country"]]["continent"]
+        columns = rng.sample(list(every), rng.choice((2, 2, 3)))
+        values = {c: every[c] for c in columns}
+    keys = list(values)
+    user = one_of(rng, RECORD, x=spoken(rng, name), k=keys_text(rng, keys), e=empty_json(rng, keys))
+    return Exchange("json", user, as_json(values))
+
+
+def listed(rng: random.Random) -> Exchange:
+    """A list as a JSON array or under one key."""
+    noun = rng.choice(list(facts.table("things")))
+    items = [without_article(i) for i in facts.table("things")[noun]]
+    n = min(rng.choice((2, 3, 3, 4, 5)), len(items))
+    key = rng.choice((noun.split()[-1], "items", "list", "answer"))
+    if rng.random() < 0.5:
+        user = one_of(
+            rng,
+            (
+                "(list|name|give me) {n} {c} as a JSON (array|list).",
+                "(a|give me a) JSON (array|list) (of|with) {n} {c}[ please].",
+            ),
+            n=str(n),
+            c=noun,
+        )
+        return Exchange("json", user, json.dumps(items[:n], ensure_ascii=False))
+    user = one_of(
+        rng,
+        (
+            "(list|name|give me) {n} {c} (as|in) [a ]JSON[ object] (with|under) the key {k}.",
+            "JSON with [the ]key {k}: {n} {c}",
+            "(give|return|write) [me ]a JSON object with [the ]key {k}, a list of {n} {c}.",
+        ),
+        n=str(n),
+        c=noun,
+        k=keys_text(rng, [key]),
+    )
+    return Exchange("json", user, as_json({key: items[:n]}))
+
+
+def extraction(rng: random.Random) -> Exchange:
+    """Values found in a sentence that the user gives."""
+    talk, things = facts.table("talk"), facts.table("things")
+    values: dict[str, Value] = {
+        "name": rng.choice(talk["names"]),
+        "age": rng.randint(3, 95),
+        "city": rng.choice(list(facts.cities())),
+        "job": rng.choice(things["jobs"]),
+        "animal": rng.choice(things["pets"]),
+        "colour": rng.choice(things["colours"]),
+    }
+    cases = (
+        ("{name} is {age} years old[ and lives in {city}].", ("name", "age")),
+        ("{name} is {age} years old and lives in {city}.", ("name", "age", "city")),
+        ("{name} lives in {city} and works as a {job}.", ("name", "city", "job")),
+        ("my name is {name} and I am {age}.", ("name", "age")),
+        ("{name}, a {age}-year-old {job}, comes from {city}.", ("name", "age", "job", "city")),
+        ("{name} has a {colour} {animal}.", ("name", "colour", "animal")),
+        ("I am {name} from {city}.", ("name", "city")),
+    )
+    text, names = rng.choice(cases)
+    keys = list(names) if rng.random() < 0.7 else rng.sample(names, rng.randint(1, len(names)))
+    said = capitalised(expand(rng, text, **{k: str(v) for k, v in values.items()}))
+    ways = (
+        "(extract|find|get) [the ]{k} (from|in) (this|the) (sentence|text)[ as JSON| and answer in JSON]: {s}",
+        "(extract|pull out) {k} as JSON: {s}",
+        "{s} (give me|return|write) JSON with [the ](keys|fields) {k}.",
+        "(turn|convert) this (sentence |text |)into JSON with [the ](keys|fields) {k}: {s}",
+    )
+    user = one_of(rng, ways, k=keys_text(rng, keys), s=said)
+    return Exchange("json", user, as_json({k: values[k] for k in keys}))
+
+
+def start(rng: random.Random) -> Exchange:
+    return rng.choices((record, listed, extraction), (5, 1.5, 1.5))[0](rng)
