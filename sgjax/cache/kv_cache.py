@@ -1,12 +1,13 @@
 """Keys and values on the device: per layer, K and V apart, one array each over all slots."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int32
 
+from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import sharding
 
 
@@ -29,17 +30,8 @@ class LayerKV(NamedTuple):
         )
 
 
-@runtime_checkable
-class CacheSizes(Protocol):
-    """What a model's config says of its cache. Heads are K', those that devices share."""
-
-    num_layers: int
-    num_kv_heads: int
-    head_size: int
-
-
-def init_kv(cfg: CacheSizes, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:
-    """An empty cache, made on the devices, which share the heads."""
+def init_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:
+    """An empty cache, made on the devices, which share the heads: `cfg` is `for_tp` of the mesh."""
     shape = (num_slots, cfg.num_kv_heads, cfg.head_size)
     place = sharding(mesh, "PB K H")
 
@@ -49,6 +41,6 @@ def init_kv(cfg: CacheSizes, num_slots: int, dtype: Any, mesh: Mesh) -> list[Lay
     return [LayerKV(empty(), empty()) for _ in range(cfg.num_layers)]
 
 
-def kv_bytes_per_token(cfg: CacheSizes, dtype: Any) -> int:
+def kv_bytes_per_token(cfg: ModelConfig, dtype: Any) -> int:
     """Bytes of one token's keys and values, in all layers and on all devices together."""
     return 2 * cfg.num_layers * cfg.num_kv_heads * cfg.head_size * jnp.dtype(dtype).itemsize

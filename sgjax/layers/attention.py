@@ -1,34 +1,20 @@
 """Causal self-attention with grouped queries over the paged cache. https://arxiv.org/abs/2305.13245"""
 
 import functools
-from typing import Protocol, runtime_checkable
 
 import jax
 from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from sgjax.cache.kv_cache import LayerKV
 from sgjax.kernels_pallas.ragged_paged_attention import ragged_paged_attention
 from sgjax.layers import rope
 from sgjax.layers.einsum import Einsum
-from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import RMSNorm
-from sgjax.layers.rope import RopeConfig
+from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import spec
-
-
-@runtime_checkable
-class AttentionSizes(Protocol):
-    """What a model's config says of its attention."""
-
-    d_model: int
-    num_kv_heads: int
-    group_size: int
-    head_size: int
-    norm_eps: float
-    rope: RopeConfig
-    qkv_bias: bool
-    out_bias: bool
 
 
 class Attention(nnx.Module):
@@ -39,7 +25,7 @@ class Attention(nnx.Module):
     `window` lets a token see itself and the window - 1 tokens before it.
     """
 
-    def __init__(self, cfg: AttentionSizes, *, window: int | None = None, qk_norm: bool = False):
+    def __init__(self, cfg: ModelConfig, *, window: int | None = None, qk_norm: bool = False):
         groups, size = cfg.group_size, cfg.head_size
         sizes = {"D": cfg.d_model, "K": cfg.num_kv_heads, "G": groups, "H": size}
         self.qkv = Einsum(
@@ -57,8 +43,8 @@ class Attention(nnx.Module):
         self.window = window
 
     def __call__(
-        self, x: Float[Array, "T D"], kv: KV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], KV]:
+        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], LayerKV]:
         q, k, v = self._heads(x)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
         q, k = rope.rotate(q, cos, sin), rope.rotate(k, cos, sin)
@@ -75,7 +61,7 @@ class Attention(nnx.Module):
         return q, k, v
 
     def _attend(
-        self, q: Float[Array, "T K G H"], kv: KV, step: StepInputs
+        self, q: Float[Array, "T K G H"], kv: LayerKV, step: StepInputs
     ) -> Float[Array, "T K G H"]:
         """Every device attends with its own kv heads."""
         attend = functools.partial(

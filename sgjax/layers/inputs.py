@@ -1,25 +1,12 @@
 """What a model computes in one step, as arrays on the device."""
 
 import dataclasses
-from typing import Protocol, runtime_checkable
 
 import jax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Int32
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.sharding.mesh import Placement
-
-
-@runtime_checkable
-class KV(Protocol):
-    """One layer's cache as layers see it; `sgjax/cache/kv_cache.py` has it."""
-
-    k: Float[Array, "slots K H"]
-    v: Float[Array, "slots K H"]
-
-    def write(
-        self, k: Float[Array, "T K H"], v: Float[Array, "T K H"], slots: Int32[Array, "T"]
-    ) -> "KV": ...
 
 
 @jax.tree_util.register_dataclass
@@ -41,5 +28,10 @@ class StepInputs:
     """Which tokens' logits are wanted; padding repeats token 0."""
     page_size: int = dataclasses.field(metadata={"static": True})
     only_decode: bool = dataclasses.field(metadata={"static": True})
-    placement: Placement | None = dataclasses.field(default=None, metadata={"static": True})
-    """Where the model runs. The model itself fills it in, for its layers."""
+    placed: Placement | None = dataclasses.field(default=None, metadata={"static": True})
+
+    @property
+    def placement(self) -> Placement:
+        """Where the model runs: the model itself says so, to its layers."""
+        assert self.placed is not None, "layers are called by a model, which places the step"
+        return self.placed

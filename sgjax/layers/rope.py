@@ -137,7 +137,7 @@ def _dynamic_frequencies(
     share = np.arange(0, dim, 2, dtype=np.float64)
     plain = (rope.theta ** -(share / dim)).astype(np.float32)
     slower = (share / (dim - 2)).astype(np.float32)
-    return plain[None] * jnp.exp(-jnp.log(growth) * slower[None])
+    return jnp.asarray(plain)[None] * jnp.exp(-jnp.log(growth) * slower[None])
 
 
 _SCALED = {"default": _plain, "linear": _linear, "llama3": _llama3, "yarn": _yarn}

@@ -12,8 +12,9 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.embed import Embed
-from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import RMSNorm
 from sgjax.models.family import Family, ModelConfig
 from sgjax.sharding.mesh import Placement
@@ -32,9 +33,11 @@ class Decoder(nnx.Module):
         self.norm = RMSNorm(cfg.d_model, cfg.norm_eps)
         self.head = None if cfg.tie_embeddings else _embed(cfg)
 
-    def __call__(self, kv: list[KV], step: StepInputs) -> tuple[Float[Array, "R V"], list[KV]]:
+    def __call__(
+        self, kv: list[LayerKV], step: StepInputs
+    ) -> tuple[Float[Array, "R V"], list[LayerKV]]:
         mesh = self.placement.mesh
-        step = dataclasses.replace(step, placement=self.placement)
+        step = dataclasses.replace(step, placed=self.placement)
         x = constrain(self.embed(step.tokens), "T D", mesh)
         new_kv = []
         for block, layer_kv in zip(self.blocks, kv, strict=True):
@@ -52,8 +55,8 @@ def build(family: Family, cfg: ModelConfig, placement: Placement) -> Decoder:
 
 
 def forward(
-    graphdef: nnx.GraphDef, params: Params, kv: list[KV], step: StepInputs
-) -> tuple[Float[Array, "R V"], list[KV]]:
+    graphdef: nnx.GraphDef, params: Params, kv: list[LayerKV], step: StepInputs
+) -> tuple[Float[Array, "R V"], list[LayerKV]]:
     """One step: logits where they are wanted (float32), and the cache with the step's tokens in it.
 
     To be compiled by the caller, with `graphdef` bound and `kv` donated; params are an argument.
@@ -67,8 +70,8 @@ def _embed(cfg: ModelConfig) -> Embed:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run_block(
-    graphdef: nnx.GraphDef, params: Params, x: Array, kv: KV, step: StepInputs
-) -> tuple[Array, KV]:
+    graphdef: nnx.GraphDef, params: Params, x: Array, kv: LayerKV, step: StepInputs
+) -> tuple[Array, LayerKV]:
     """A block as a function of its own: layers of one kind share one trace and one lowering."""
     x, kv = nnx.merge(graphdef, params)(x, kv, step)
     return constrain(x, "T D", step.placement.mesh), kv

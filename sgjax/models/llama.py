@@ -5,8 +5,9 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.attention import Attention
-from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.models.family import Family, ModelConfig
@@ -55,8 +56,8 @@ class Block(nnx.Module):
         self.mlp = GatedMLP(cfg.d_model, cfg.d_ff, bias=cfg.mlp_bias)
 
     def __call__(
-        self, x: Float[Array, "T D"], kv: KV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], KV]:
+        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], LayerKV]:
         h, kv = self.attn(self.attn_norm(x), kv, step)
         x = x + h
         return x + self.mlp(self.mlp_norm(x)), kv

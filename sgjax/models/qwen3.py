@@ -6,8 +6,9 @@ https://arxiv.org/abs/2505.09388
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.attention import Attention
-from sgjax.layers.inputs import KV, StepInputs
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.models import llama
@@ -32,8 +33,8 @@ class Block(nnx.Module):
         self.mlp = GatedMLP(cfg.d_model, cfg.d_ff)
 
     def __call__(
-        self, x: Float[Array, "T D"], kv: KV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], KV]:
+        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], LayerKV]:
         h, kv = self.attn(self.attn_norm(x), kv, step)
         x = x + h
         return x + self.mlp(self.mlp_norm(x)), kv

@@ -129,8 +129,10 @@ class _Checkpoint:
         weight = self.weights[path]
         place = sharding(placement.mesh, weight.axes)
 
-        def shard(index: tuple[slice, ...]) -> np.ndarray:
-            spans = [at.indices(size)[:2] for at, size in zip(index, weight.shape, strict=True)]
+        def shard(index: tuple[slice, ...] | None) -> np.ndarray:
+            spans = [
+                at.indices(size)[:2] for at, size in zip(index or (), weight.shape, strict=True)
+            ]
             return self._shard(path, spans, dtype)
 
         array = jax.make_array_from_callback(weight.shape, place, shard, dtype=dtype)

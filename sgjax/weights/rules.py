@@ -14,9 +14,10 @@ heads: where `kv` becomes `k`, each head is repeated for the devices that share 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import numpy as np
+
+from sgjax.models.family import ModelConfig
 
 Sizes = Mapping[str, int]
 Span = tuple[int, int]
@@ -25,17 +26,7 @@ Read = Callable[[tuple[slice, ...]], np.ndarray]
 """Reads a slice of a tensor."""
 
 
-class CheckpointSizes(Protocol):
-    vocab_size: int
-    d_model: int
-    d_ff: int
-    num_kv_heads: int
-    kv_repeat: int
-    group_size: int
-    head_size: int
-
-
-def axis_sizes(cfg: CheckpointSizes) -> dict[str, int]:
+def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
     """How long each lower-case axis of the tables is."""
     return {
         "v": cfg.vocab_size,
