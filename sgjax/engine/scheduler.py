@@ -141,8 +141,10 @@ class Scheduler:
                 f"A request with the id {request.rid!r} runs already. Choose another id.",
                 param="rid",
             )
-        if (asked := request.num_prompt + request.max_new_tokens) > limits.context_length:
-            raise ContextTooLong(asked, limits.context_length)
+        if request.num_prompt + request.max_new_tokens > limits.context_length:
+            raise ContextTooLong(
+                request.num_prompt, limits.context_length, num_new=request.max_new_tokens
+            )
         if request.num_needed > limits.max_request_tokens:
             raise NeverFits(request.num_needed, limits.max_request_tokens)
         if len(self._waiting) >= limits.max_queued:
@@ -240,21 +242,20 @@ class Scheduler:
         if not retracts:
             self._plan_new(plan)
         if plan.is_empty:
-            return self._without_rows()
+            self._rest()
+            return None
         batch = plan.batch()
         self._pending.append(batch)
         return batch
 
-    def _without_rows(self) -> Batch | None:
-        if self._pending:
-            return None
-        if self.num_running > 1:
-            # Prompts that were begun lack pages, and nobody decodes: one gives way to the others.
-            self._retract_one()
-            return self.schedule()
+    def _rest(self) -> None:
+        """Nothing could be planned."""
         if not self.has_work:
             self._reserve.reset()
-        return None
+        elif not self._pending:
+            # Those who run have pages for what they owe, or give way; who waits fits when nobody
+            # runs. So this is a fault: pages were lost.
+            self.heal()
 
     def _has_decode_pages(self) -> bool:
         """Makes the pages free that decoding requests need for their next tokens, if it can."""

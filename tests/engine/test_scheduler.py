@@ -7,7 +7,7 @@ import pytest
 from sgjax.engine.messages import EngineStats
 from sgjax.engine.request import FinishReason
 from sgjax.errors import ContextTooLong, InvalidRequest, NeverFits, QueueFull
-from tests.engine.paged_device import make_limits, make_request
+from tests.engine.paged_device import make_limits
 from tests.engine.simulation import Simulation
 
 PAGE = 4
@@ -154,47 +154,21 @@ def test_requests_that_arrive_together_compute_their_common_prefix_once():
     simulation.check_ended()
 
 
-def test_two_prompts_in_chunks_go_on_from_each_others_pages():
-    """Logits are short, so each computes a chunk a step: together they need each page once."""
-    simulation = simulate(max_logits=8)
-    prompt = tokens(41)
-    simulation.add("a", [*prompt, 1], 1, return_logprob=True, logprob_start=0)
-    simulation.add("b", [*prompt, 2], 1)
+def test_a_prompt_in_chunks_skips_what_another_request_left_meanwhile():
+    simulation = simulate(max_step_tokens=8)
+    prompt = tokens(8) + _outputs(tokens(8), 20)
+    simulation.add("talks", tokens(8), 20, stop_ids=FOREVER)
+    for _ in range(15):
+        simulation.step()
+    simulation.add("listens", prompt, 1)
+    simulation.step()
+    simulation.abort("talks")
     simulation.run()
-    assert simulation.plans[:2] == [
-        [("a", 0, 8, False), ("b", 8, 32, False)],
-        [("b", 40, 2, True), ("a", 8, 4, False)],
+    assert [row for plan in simulation.plans for row in plan if row[0] == "listens"] == [
+        ("listens", 8, 4, False),
+        ("listens", 20, 8, True),  # pages 3 and 4 were computed by the other, as its answer
     ]
     simulation.check_ended()
-
-
-def test_a_prompt_in_chunks_skips_what_another_has_computed_meanwhile():
-    simulation = simulate(max_step_tokens=8, num_slots=2)
-    prompt = tokens(33)
-    simulation.add("a", prompt, 1)
-    simulation.step()
-    other = simulate_other_request_that_computes(simulation, prompt)
-    simulation.run()
-    assert simulation.device.num_computed == 8 + other + 1
-    simulation.check_ended()
-
-
-def simulate_other_request_that_computes(simulation: Simulation, prompt: list[int]) -> int:
-    """Lets a second request run with larger steps for once; returns how many tokens it computed."""
-    scheduler, device = simulation.scheduler, simulation.device
-    small = scheduler.limits
-    before = device.num_computed
-    simulation.add("b", prompt, 1)
-    scheduler.limits = device.limits = dataclasses.replace(small, max_step_tokens=64)
-    # "a" goes on first, so it is held back: the step has no room for a second prompt's chunk.
-    held = scheduler._prefilling.copy()
-    scheduler._prefilling.clear()
-    batch = scheduler.schedule()
-    scheduler._prefilling.update(held)
-    simulation.pending.append((batch, device.run(batch)))
-    scheduler.limits = device.limits = small
-    simulation.read()
-    return device.num_computed - before
 
 
 @pytest.mark.parametrize("count", [PAGE - 1, PAGE, PAGE + 1, 3 * PAGE - 1, 3 * PAGE, 3 * PAGE + 1])
@@ -303,7 +277,7 @@ def test_prompt_logprobs_come_in_chunks_and_are_computed_though_the_prompt_is_ca
 
 
 def test_prompt_logprobs_that_were_reported_are_not_computed_again_after_a_retraction():
-    simulation = simulate()
+    simulation = simulate(max_logits=32)
     simulation.add("a", tokens(20), 20, return_logprob=True, logprob_start=0, stop_ids=FOREVER)
     simulation.step()
     simulation.lose_device()
@@ -339,7 +313,7 @@ def test_a_request_longer_than_a_page_table_is_refused():
 def test_a_request_that_exceeds_the_context_is_refused():
     simulation = simulate(context_length=10)
     simulation.add("a", tokens(8), 2)
-    with pytest.raises(ContextTooLong, match="11 tokens"):
+    with pytest.raises(ContextTooLong, match="has 8 and 3 more are asked for"):
         simulation.add("b", tokens(8), 3)
 
 
@@ -427,17 +401,16 @@ def test_results_on_their_way_are_read_before_anybody_gives_way():
     simulation.check_ended()
 
 
-def test_begun_prompts_that_lack_pages_give_way_one_by_one():
-    """A chunk each of two prompts is in when the pages that one of them was promised are gone."""
-    simulation = simulate(num_pages=6, max_step_tokens=8, max_logits=8)
-    simulation.add("a", tokens(17), 1, return_logprob=True, logprob_start=0)
-    simulation.step()
-    request = simulation.add("b", tokens(17, 30), 1)
-    slot = simulation.scheduler._slots.pop()
-    request.slot = slot  # admitted without the promise that admission asks for
-    simulation.scheduler._prefilling[request] = 0
-    simulation.scheduler._waiting.admit(request)
-    simulation.device.run_next_with = [request]
+def test_lost_pages_are_found_again_when_nobody_can_go_on_without_them():
+    simulation = simulate(num_pages=6)
+    simulation.cache.pool.take(3)
+    simulation.add("a", tokens(20), 2)
+    scheduler = simulation.scheduler
+    batch = scheduler.schedule()
+    assert batch.num_tokens == 12
+    scheduler.update(batch, simulation.device.run(batch))
+    assert scheduler.schedule() is None
+    assert scheduler.stats.page_imbalance == 1
     simulation.run()
     simulation.check_ended()
 
@@ -579,7 +552,3 @@ def test_the_snapshot_has_the_names_of_the_engines_statistics():
     stats = EngineStats(**simulation.scheduler.snapshot())
     assert stats.num_free_pages + stats.num_cached_pages == stats.num_pages == 64
     assert (stats.prompt_tokens, stats.generated_tokens, stats.finished_requests) == (9, 2, 1)
-
-
-def test_requests_are_made_with_what_they_are_not_by_value():
-    assert make_request("a", [1]) != make_request("a", [1])
