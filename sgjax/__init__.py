@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from sgjax.front.engine import Engine
     from sgjax.sampling_params import SamplingParams
 
+    __version__: str
+
 __all__ = ["Engine", "SamplingParams", "__version__"]
 
 _HOMES = {"Engine": "sgjax.front.engine", "SamplingParams": "sgjax.sampling_params"}

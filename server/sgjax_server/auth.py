@@ -20,7 +20,7 @@ class SingleSlashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "//" in scope["path"]:
-            scope = scope | {"path": re.sub("/+", "/", scope["path"])}
+            scope = {**scope, "path": re.sub("/+", "/", scope["path"])}
         await self._app(scope, receive, send)
 
 

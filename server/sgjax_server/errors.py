@@ -1,6 +1,7 @@
 """Every error as OpenAI's clients read it: `{"error": {message, type, param, code}}`."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -122,7 +123,7 @@ async def _on_client_gone(request: Request, error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def as_invalid_request(problems: list[Any]) -> InvalidRequest:
+def as_invalid_request(problems: Sequence[Any]) -> InvalidRequest:
     """What pydantic found, of the first field that is wrong, in a sentence."""
     if any(problem["type"] == "json_invalid" for problem in problems):
         detail = problems[0].get("ctx", {}).get("error", "")

@@ -86,7 +86,11 @@ class LocalClient(Session):
             return
         self._inbox.put(Shutdown())
         self._thread = None
-        await asyncio.get_running_loop().run_in_executor(None, thread.join, _JOIN_S)
+        # Not in the loop's executor: when Python ends, that has ended before this is called.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _JOIN_S
+        while thread.is_alive() and loop.time() < deadline:
+            await asyncio.sleep(0.005)
         self.die("The engine was shut down.")
 
 
