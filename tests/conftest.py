@@ -38,18 +38,6 @@ def _jax_options() -> dict[str, str]:
 
 os.environ.update(_jax_options())
 
-# Modules whose functions take and return arrays: beartype checks their shapes at every call.
-# Host logic is left out: it checks its own input, and tests hand it wrong types on purpose.
-ARRAY_MODULES = [
-    "sgjax.cache.kv_cache",
-    "sgjax.engine.runner",
-    "sgjax.engine.sampler",
-    "sgjax.engine.step",
-    "sgjax.kernels_pallas",
-    "sgjax.layers",
-    "sgjax.models",
-]
-
 hypothesis.settings.register_profile(
     "ci", max_examples=100, derandomize=True, deadline=None, database=None
 )
@@ -58,9 +46,9 @@ hypothesis.settings.load_profile("ci")  # --hypothesis-profile=soak comes later 
 
 
 def pytest_configure() -> None:
-    from jaxtyping import install_import_hook
+    from tests.shapes import check_from_now_on
 
-    install_import_hook(ARRAY_MODULES, "beartype.beartype")
+    check_from_now_on()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
