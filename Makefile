@@ -13,6 +13,7 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 TEST_INSTALLED := $(VENV)/.test-installed
+CUDA_COMPILER := $(VENV)/cuda-compiler
 
 .PHONY: serve test lint types soak docs clean
 
@@ -20,7 +21,7 @@ serve: $(INSTALLED)
 	$(VENV)/bin/sgjax serve $(MODEL) $(ARGS)
 
 test: $(TEST_INSTALLED)
-	$(PYTHON) -m pytest $(ARGS)
+	PYTHONPATH=$(CUDA_COMPILER) $(PYTHON) -m pytest $(ARGS)
 
 lint: $(TEST_INSTALLED)
 	$(VENV)/bin/ruff format --check .
@@ -49,4 +50,5 @@ $(INSTALLED): pyproject.toml | $(PYTHON)
 $(TEST_INSTALLED): pyproject.toml | $(PYTHON)
 	$(PIP) install --quiet "$(TORCH)"
 	$(PIP) install --quiet --editable ".[test]"
+	.ci/cuda-compiler $(PYTHON) $(CUDA_COMPILER)
 	touch $(INSTALLED) $@
