@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from sgjax.errors import ConfigError
+from sgjax.engine.request import Request
+from sgjax.errors import ConfigError, ContextTooLong, NeverFits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,3 +42,16 @@ class Limits:
     def max_request_tokens(self) -> int:
         """Tokens of one request whose keys and values can be kept."""
         return min(self.num_pages, self.max_pages_per_request) * self.page_size
+
+    def check(self, request: Request) -> None:
+        """Whether a request can be served at all.
+
+        Raises:
+            ContextTooLong: prompt and max_new_tokens exceed the context.
+            NeverFits: it may need more pages than there are, or than a page table has columns.
+        """
+        num_prompt, num_new = request.num_prompt, request.max_new_tokens
+        if num_prompt + num_new > self.context_length:
+            raise ContextTooLong(num_prompt, self.context_length, num_new=num_new)
+        if request.num_needed > self.max_request_tokens:
+            raise NeverFits(request.num_needed, self.max_request_tokens)

@@ -27,24 +27,8 @@ from sgjax.engine.policy import Policy, WaitingQueue
 from sgjax.engine.request import FinishReason, Request
 from sgjax.engine.reserve import Reserve
 from sgjax.engine.results import NOT_FINITE, Output, finish_reason, logprobs, prompt_logprobs
-from sgjax.errors import ContextTooLong, InvalidRequest, NeverFits, QueueFull
-
-
-@dataclasses.dataclass(slots=True)
-class Stats:
-    """Counters, which only grow."""
-
-    prompt_tokens: int = 0
-    """Of requests that were admitted, each counted once."""
-    cached_tokens: int = 0
-    """Those of them that were found in the cache."""
-    generated_tokens: int = 0
-    finished_requests: int = 0
-    aborted_requests: int = 0
-    failed_requests: int = 0
-    retractions: int = 0
-    page_imbalance: int = 0
-    """Times that pages did not add up, and were healed."""
+from sgjax.engine.stats import Stats
+from sgjax.errors import InvalidRequest, QueueFull
 
 
 class Scheduler:
@@ -141,12 +125,7 @@ class Scheduler:
                 f"A request with the id {request.rid!r} runs already. Choose another id.",
                 param="rid",
             )
-        if request.num_prompt + request.max_new_tokens > limits.context_length:
-            raise ContextTooLong(
-                request.num_prompt, limits.context_length, num_new=request.max_new_tokens
-            )
-        if request.num_needed > limits.max_request_tokens:
-            raise NeverFits(request.num_needed, limits.max_request_tokens)
+        limits.check(request)
         if len(self._waiting) >= limits.max_queued:
             raise QueueFull(
                 f"{len(self._waiting)} requests wait already, and at most {limits.max_queued} may. "
@@ -231,13 +210,14 @@ class Scheduler:
 
         None: there is nothing to plan before the results of pending steps are read, or at all.
         """
-        retracts = not self._has_decode_pages()
+        at_page_end = self._at_page_end()
+        retracts = not self._cache.make_free(len(at_page_end))
         if retracts and self._pending:
             return None
         if retracts:
-            self._retract()
+            at_page_end = self._retract()
         plan = Plan(self.limits)
-        self._plan_decode(plan)
+        self._plan_decode(plan, at_page_end)
         self._plan_prefill(plan)
         if not retracts:
             self._plan_new(plan)
@@ -257,34 +237,29 @@ class Scheduler:
             # runs. So this is a fault: pages were lost.
             self.heal()
 
-    def _has_decode_pages(self) -> bool:
-        """Makes the pages free that decoding requests need for their next tokens, if it can."""
-        if self._cache.pool.num_free >= len(self._decoding):
-            return True
+    def _at_page_end(self) -> list[Request]:
+        """Decoding requests whose next token begins a page."""
         size = self.limits.page_size
-        return self._cache.make_free(
-            sum(
-                request.num_computed == len(request.pages) * size
-                for request, needed in self._decoding.items()
-                if request.num_computed < needed
-            )
-        )
+        return [
+            request
+            for request, needed in self._decoding.items()
+            if request.num_computed == len(request.pages) * size != needed
+        ]
 
-    def _plan_decode(self, plan: Plan) -> None:
-        """A row of one token for every decoding request that may need another."""
-        size = self.limits.page_size
+    def _plan_decode(self, plan: Plan, at_page_end: list[Request]) -> None:
+        """A row of one token for every decoding request that may need another; pages for those that
+        begin one, which are free."""
+        pages = self._cache.take(len(at_page_end))
+        for request, page in zip(at_page_end, pages, strict=True):
+            plan.table_updates.append((request.slot, len(request.pages), page))
+            request.pages.append(page)
         rows = []
         for request, needed in self._decoding.items():
             start = request.num_computed
-            if start == needed:
-                continue
-            if start == len(request.pages) * size:
-                (page,) = self._cache.take(1)
-                plan.table_updates.append((request.slot, len(request.pages), page))
-                request.pages.append(page)
-            request.num_computed = start + 1
-            request.num_in_flight += 1
-            rows.append(Row(request, request.slot, start, 1, True, start))
+            if start != needed:
+                request.num_computed = start + 1
+                request.num_in_flight += 1
+                rows.append(Row(request, request.slot, start, 1, True, start))
         plan.add_decode(rows)
         if rows:
             self._reserve.decay()
@@ -357,11 +332,15 @@ class Scheduler:
 
     # Giving way.
 
-    def _retract(self) -> None:
-        """Sends requests back to the line until the others have pages for their next tokens."""
-        while not self._has_decode_pages():
+    def _retract(self) -> list[Request]:
+        """Sends requests back to the line until those that stay have pages for their next tokens;
+        returns who of them begins a page."""
+        at_page_end = self._at_page_end()
+        while not self._cache.make_free(len(at_page_end)):
             self._retract_one()
+            at_page_end = self._at_page_end()
         self._reserve.rise(self.running)
+        return at_page_end
 
     def _retract_one(self) -> None:
         """The one with the fewest outputs; then the longest prompt; then the last to come."""
