@@ -124,6 +124,10 @@ class Generator:
         """Samples that were started and have not ended."""
         return self._ledger.count
 
+    def check_room(self, num_samples: int) -> None:
+        """Raises what `start` would for want of room: for callers who first prepare a prompt."""
+        self._ledger.check(num_samples)
+
     async def start(
         self, requests: Sequence[GenerationRequest], *, is_streamed: bool = False
     ) -> Generation:

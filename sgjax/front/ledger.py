@@ -18,7 +18,12 @@ class Ledger:
         return self._count
 
     def take(self, count: int) -> None:
-        """Makes room for so many, before anything is spent on them.
+        """Makes room for so many, before anything is spent on them. Raises what `check` does."""
+        self.check(count)
+        self._count += count
+
+    def check(self, count: int) -> None:
+        """Whether there is room for so many more.
 
         Raises:
             InvalidRequest: there will never be so much room.
@@ -35,7 +40,6 @@ class Ledger:
                 f"{self._limit}. Try again in a second, or serve with a larger "
                 "--max-queued-requests."
             )
-        self._count += count
 
     def give(self, count: int) -> None:
         self._count -= count

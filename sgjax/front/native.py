@@ -44,10 +44,8 @@ def read_call(
     """
     given, is_batch = _read_prompts(prompts, input_ids)
     count = len(given)
-    params = [
-        value if isinstance(value, SamplingParams) else SamplingParams.from_dict(value or {})
-        for value in _spread("sampling_params", sampling_params, count, default={})
-    ]
+    given_params = _spread("sampling_params", sampling_params, count, default={})
+    params = [_read_params(value) for value in given_params]
     rids = _spread_rids(rid, count)
     wants = _spread("return_logprob", return_logprob, count, default=False)
     starts = _spread("logprob_start_len", logprob_start_len, count, default=-1)
@@ -66,6 +64,36 @@ def read_call(
         for i in range(count)
     ]
     return NativeCall(requests, is_batch or any(each.n > 1 for each in params))
+
+
+_UNSUPPORTED = (
+    "regex",
+    "ebnf",
+    "json_schema",
+    "structural_tag",
+    "stop_regex",
+    "custom_params",
+)
+_IGNORED = ("stream_interval",)
+_OTHER_NAMES = {"sampling_seed": "seed"}
+
+
+def _read_params(value: Any) -> SamplingParams:
+    """SGLang's clients name all parameters that they know, with null for those not set."""
+    if isinstance(value, SamplingParams):
+        return value
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(
+            f"sampling_params must be an object, not {type(value).__name__}.",
+            param="sampling_params",
+        )
+    said: dict[str, Any] = {}
+    for name, each in value.items():
+        if name in _UNSUPPORTED and each:
+            raise InvalidRequest(f"{name} is not supported yet. Leave it out.", param=name)
+        if name not in _UNSUPPORTED and name not in _IGNORED:
+            said[_OTHER_NAMES.get(name, name)] = each
+    return SamplingParams.from_dict(said)
 
 
 def _read_prompts(prompts: Any, input_ids: Any) -> tuple[list[Any], bool]:

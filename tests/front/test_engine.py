@@ -83,6 +83,16 @@ def test_a_batch_gives_a_list_and_may_have_parameters_each(bench: Bench) -> None
     assert [len(out) for out in [bench.engine.generate(["only"])]] == [1]
 
 
+def test_names_that_sglangs_clients_send_empty_are_accepted(bench: Bench) -> None:
+    params = {"regex": None, "json_schema": None, "stop": [], "max_new_tokens": 2, "n": 1}
+    assert bench.engine.generate("x", {**params, "sampling_seed": 0})["text"] == "ab"
+    assert bench.client.submits[0].params.seed == 0
+    with pytest.raises(InvalidRequest, match="regex is not supported"):
+        bench.engine.generate("x", {"regex": "a+"})
+    with pytest.raises(InvalidRequest, match="must be an object"):
+        bench.engine.generate("x", 7)  # type: ignore[arg-type]
+
+
 def test_several_samples_come_prompt_by_prompt(bench: Bench) -> None:
     outs = bench.engine.generate(["x", "yy"], {"n": 2, "max_new_tokens": 1})
     assert [out["meta_info"]["prompt_tokens"] for out in outs] == [2, 2, 3, 3]

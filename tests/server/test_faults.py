@@ -66,6 +66,8 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(path: str) -> None:
         assert answer.headers["retry-after"] == "1"
         error = answer.json()["error"]
         assert (error["type"], error["code"]) == ("rate_limit_error", "queue_full")
+        too_dear = {**GOOD[CHAT], "messages": [{"role": "tool", "content": "refused if rendered"}]}
+        assert httpx.post(server.url + CHAT, json=too_dear).status_code == 429
         # Health is about the server, not about its load.
         assert httpx.get(f"{server.url}/health").status_code == 200
         for connection in held:

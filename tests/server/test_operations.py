@@ -66,6 +66,16 @@ def test_a_served_name_with_a_slash_is_the_models_name() -> None:
             assert status == 404 or answer.json()["model"] == "org/model"
 
 
+def test_a_model_named_by_its_path_is_found() -> None:
+    name = "/models/my model/"
+    with (
+        live(served_model_name=name) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="any") as ai,
+    ):
+        assert ai.models.list().data[0].id == name
+        assert ai.models.retrieve(name).id == name
+
+
 @pytest.mark.parametrize("path", ["/get_model_info", "/model_info"])
 def test_model_info_has_sglangs_fields(http: httpx.Client, path: str) -> None:
     info = http.get(path).json()

@@ -1,6 +1,7 @@
 """What is served: OpenAI's list of models, SGLang's descriptions of model and server."""
 
 import dataclasses
+import re
 from typing import Any
 
 import msgspec
@@ -22,8 +23,14 @@ async def list_models(service: ServiceOf) -> Response:
 
 @router.get("/v1/models/{name:path}")
 async def get_model(name: str, service: ServiceOf) -> Response:
-    check_model(name, service.model_name)
+    """A model whose name is a path is found too, though its slashes are made single on the way."""
+    served = service.model_name
+    check_model(served if _plain(name) == _plain(served) else name, served)
     return Json(_card(service))
+
+
+def _plain(name: str) -> str:
+    return re.sub("/+", "/", name).strip("/")
 
 
 def _card(service: Service) -> dict[str, Any]:

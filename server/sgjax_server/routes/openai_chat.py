@@ -45,6 +45,7 @@ async def chat_completions(body: ChatBody, request: Request, service: ServiceOf)
             "top_logprobs needs logprobs: set it to true, or leave top_logprobs out.",
             param="top_logprobs",
         )
+    service.generator.check_room(body.n or 1)
     form = _Form(body, service)
     if body.stream:
         generation = await service.start([await form.request()], is_streamed=True)
