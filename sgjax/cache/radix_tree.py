@@ -55,8 +55,8 @@ class Node:
 class RadixTree:
     """Whole pages by the tokens they hold. Positions and counts are in pages.
 
-    `num_pages` is all it holds, `num_evictable` those in nodes that nobody locks; `version` changes
-    whenever a match could.
+    `num_pages` is all it holds, `num_evictable` those in nodes that nobody locks; `version` grows
+    whenever pages are added: a match may be longer then.
     """
 
     def __init__(self, page_size: int):
@@ -180,7 +180,7 @@ class RadixTree:
         while node.parent is not self.root and not node.parent.num_locks:
             node = node.parent
         gone = self.nodes(node)
-        self._remove(node)
+        del node.parent.children[node.edge]
         pages = [page for each in gone for page in each.pages]
         self.num_pages -= len(pages)
         self.num_evictable -= len(pages)
@@ -192,7 +192,6 @@ class RadixTree:
     def clear(self) -> list[int]:
         """Forgets everything, locks included. Returns all its pages."""
         pages = [page for node in self.nodes() for page in node.pages]
-        self.version += 1
         self._empty()
         return pages
 
@@ -251,7 +250,6 @@ class RadixTree:
         """Takes up to `count` pages from the end of the leaf at the front of the queue."""
         keep = max(len(node.pages) - count, 0)
         pages = node.pages[keep:]
-        self.version += 1
         self.num_pages -= len(pages)
         self.num_evictable -= len(pages)
         if keep:
@@ -259,12 +257,8 @@ class RadixTree:
             node.key = node.key[: keep * self._page_bytes]
             return pages
         heapq.heappop(self._leaves)
-        self._remove(node)
+        del node.parent.children[node.edge]
         parent = node.parent
         if parent is not self.root and not parent.num_locks:
             self._offer(parent)
         return pages
-
-    def _remove(self, node: Node) -> None:
-        self.version += 1
-        del node.parent.children[node.edge]

@@ -34,9 +34,9 @@ class WaitingQueue:
         self._requests: list[Request] = []
         self._chance: dict[Request, float] = {}
         self._num_passed = 0
-        self._version = 0
-        self._ranked: tuple[Request, ...] = ()
-        self._ranked_at: tuple[int, int] | None = None
+        self._num_changes = 0
+        self._ranked: list[Request] = []
+        self._ranked_at = -1
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -48,39 +48,45 @@ class WaitingQueue:
         """Puts a request in line, at the place of its arrival (also when it comes back)."""
         bisect.insort(self._requests, request, key=_arrival)
         self._chance[request] = self._random.random()
-        self._version += 1
+        self._ranked.append(request)
+        self._num_changes += 1
 
     def remove(self, request: Request) -> None:
         """Takes a request out of the line."""
         del self._requests[bisect.bisect_left(self._requests, request.arrival, key=_arrival)]
         del self._chance[request]
-        self._version += 1
+        self._ranked.remove(request)
+        self._num_changes += 1
 
     def admit(self, request: Request) -> None:
         """Takes out one that runs now, and counts how often the first to arrive was passed."""
         self._num_passed = 0 if self._requests[0] is request else self._num_passed + 1
         self.remove(request)
 
-    def ranked(self) -> tuple[Request, ...]:
-        """All of them, the next first. Ranked anew only when the line or the tree has changed."""
-        state = (self._version, self._cache.tree.version)
-        if state != self._ranked_at:
-            self._ranked_at = state
-            self._ranked = tuple(self._rank())
-        return self._ranked
+    def ranked(self) -> list[Request]:
+        """All of them, the next first.
 
-    def _rank(self) -> list[Request]:
+        A long line is not ranked anew at each change of it or of the tree, which would cost more
+        than a step: only when as many things have changed as an eighth of those that are compared.
+        Whoever came since then is last.
+        """
         if self._policy == "fcfs":
-            return self._requests
-        if self._policy == "random":
-            order = sorted(self._requests, key=self._chance.__getitem__)
-        else:
-            rank = self._by_prefix if self._policy == "lpm" else self._by_branch
-            order = rank(self._requests[:MAX_RANKED]) + self._requests[MAX_RANKED:]
+            return list(self._requests)
+        changes = self._num_changes + self._cache.tree.version
+        num_ranked = min(len(self._requests), MAX_RANKED)
+        if self._ranked_at < 0 or changes - self._ranked_at > num_ranked // 8:
+            self._ranked, self._ranked_at = self._rank(), changes
+        order = list(self._ranked)
         if self._num_passed >= MAX_PASSED:
             order.remove(self._requests[0])
             order.insert(0, self._requests[0])
         return order
+
+    def _rank(self) -> list[Request]:
+        if self._policy == "random":
+            return sorted(self._requests, key=self._chance.__getitem__)
+        rank = self._by_prefix if self._policy == "lpm" else self._by_branch
+        return rank(self._requests[:MAX_RANKED]) + self._requests[MAX_RANKED:]
 
     def _by_prefix(self, requests: list[Request]) -> list[Request]:
         def num_found(request: Request) -> int:

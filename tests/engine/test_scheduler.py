@@ -52,9 +52,10 @@ def test_the_step_ahead_is_planned_before_the_token_it_needs_is_read():
 
 def test_nothing_is_planned_past_the_last_token_that_is_asked_for():
     simulation = simulate()
-    simulation.add("a", tokens(3), 2, stop_ids=FOREVER)
+    request = simulation.add("a", tokens(3), 2, stop_ids=FOREVER)
     assert simulation.plan() and simulation.plan()
     assert simulation.plan() is None
+    assert len(request.pages) == 1  # full, but no token comes after it
     simulation.run()
     simulation.check_ended()
 
