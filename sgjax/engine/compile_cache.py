@@ -14,7 +14,7 @@ def use_compile_cache(folder: str | None) -> None:
         jax.config.update("jax_enable_compilation_cache", False)
         return
     if folder is None:
-        folder = jax.config.jax_compilation_cache_dir or str(_user_folder())
+        folder = jax.config.values["jax_compilation_cache_dir"] or str(_user_folder())
     jax.config.update("jax_compilation_cache_dir", folder)
     # By default JAX keeps only what took a second to compile, and reads that as worth a file.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -37,7 +37,7 @@ class IpcClient(Session):
         self._commands = self._context.socket(zmq.PUSH)
         self._commands.set_hwm(0)
         self._commands.connect(address(self._folder, COMMANDS))
-        self._events = zmq.asyncio.Socket(self._context, zmq.PULL)
+        self._events = zmq.asyncio.Context(self._context).socket(zmq.PULL)
         self._events.set_hwm(0)
         self._events.bind(address(self._folder, EVENTS))
         self._encoder = msgspec.msgpack.Encoder()

@@ -88,7 +88,7 @@ class CompileCounter:
         self._thread = threading.get_ident()
         monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, duration: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event == _COMPILE_EVENT and threading.get_ident() == self._thread:
             self.count += 1
 

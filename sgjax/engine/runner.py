@@ -56,7 +56,9 @@ class LaunchedStep:
         if self.sampled is None:
             return StepResults(np.zeros(0, np.int32))
         count = self.batch.num_logits
-        return StepResults(*(x if x is None else np.asarray(x)[:count] for x in self.sampled))
+        tokens, *more = self.sampled
+        logprobs = (None if x is None else np.asarray(x)[:count] for x in more)
+        return StepResults(np.asarray(tokens)[:count], *logprobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +207,7 @@ class ModelRunner:
             sources.append((("forward", bucket), functools.partial(program.lower, *arguments)))
             count = bucket.num_logits
             logits[count] = self._input(jnp.float32, count, self._model.vocab_size)
-        for count, (x, variant) in _product(logits, Variant):
+        for (count, x), variant in itertools.product(logits.items(), Variant):
             arguments = (x, x, last_tokens, seen, vector(sample_layout(count).size))
             program = jax.jit(
                 functools.partial(sampler.sample, variant=variant),
@@ -282,10 +284,6 @@ def _row_biases(row: Row) -> list[tuple[int, float]]:
 
 def _pieces(entries: list[Any]) -> list[list[Any]]:
     return [entries[i : i + _PIECE] for i in range(0, len(entries), _PIECE)]
-
-
-def _product(logits: dict[int, Any], variants: Any) -> list[tuple[int, tuple[Any, Variant]]]:
-    return [(count, (x, v)) for (count, x), v in itertools.product(logits.items(), variants)]
 
 
 def _abstract(x: Array) -> jax.ShapeDtypeStruct:

@@ -32,13 +32,15 @@ class Session:
     `send` carries a command to the engine, `receive` is given what comes back.
     """
 
+    info: EngineInfo
+    """Set once the engine serves."""
+
     def __init__(self, send: Callable[[Command], None]):
         self._send = send
         self._streams: dict[str, _Stream] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count()
         self._death: str | None = None
-        self.info: EngineInfo | None = None
         self.is_ready = False
 
     @property
