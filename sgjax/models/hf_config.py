@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from sgjax.errors import ConfigError
-from sgjax.layers.rope import KINDS, RopeConfig
 
 BOOKKEEPING = frozenset(
     {
@@ -61,38 +60,6 @@ BOOKKEEPING = frozenset(
     }
 )
 """Keys of config.json that say nothing about what the model computes."""
-
-CONTEXT_KEYS = (
-    "max_sequence_length",
-    "seq_length",
-    "max_position_embeddings",
-    "max_seq_len",
-    "model_max_length",
-)
-"""Where the context length may stand; the first that is there counts."""
-
-_ROPE_PARAMS: dict[str, tuple[set[str], set[str]]] = {
-    "default": (set(), set()),
-    "linear": ({"factor"}, set()),
-    "dynamic": ({"factor"}, set()),
-    "llama3": (
-        {"factor", "low_freq_factor", "high_freq_factor"},
-        {"original_max_position_embeddings"},
-    ),
-    "yarn": (
-        {"factor"},
-        {
-            "original_max_position_embeddings",
-            "attention_factor",
-            "beta_fast",
-            "beta_slow",
-            "mscale",
-            "mscale_all_dim",
-            "truncate",
-        },
-    ),
-}
-"""The numbers of each kind of RoPE: needed ones, and optional ones."""
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -191,19 +158,6 @@ class HFConfig:
             )
         return value
 
-    def rope(self) -> RopeConfig:
-        """RoPE in either dialect: rope_theta with rope_scaling, or all of it in rope_parameters."""
-        key, given = self._rope_dict()
-        given = dict(given)
-        kinds = [given.pop(name) for name in ("rope_type", "type") if name in given]
-        kind = kinds[0] if kinds else "default"
-        if kind not in KINDS:
-            raise self.error(key, f"has rope_type {kind!r}; known: {', '.join(KINDS)}")
-        theta = self._theta(given.pop("rope_theta", None))
-        if given.pop("partial_rotary_factor", None) not in (None, 1.0):
-            raise self.error(key, "turns a part of each head, which this architecture does not")
-        return RopeConfig(theta, kind, self._rope_params(key, kind, given))
-
     def windows(self) -> tuple[int | None, ...]:
         """Each layer's sliding window, as Qwen says it: with a switch, and for some layers only.
 
@@ -213,10 +167,11 @@ class HFConfig:
         is_on = self.flag("use_sliding_window", False)
         window = self.size("sliding_window", None)
         types = self("layer_types", None)
-        first = self("max_window_layers", None if types or not is_on else _REQUIRED)
+        first = self.number("max_window_layers", _REQUIRED if is_on and not types else num_layers)
         if types is None:
             types = [_SLIDING if is_on and i >= first else _FULL for i in range(num_layers)]
-        if not isinstance(types, list) or len(types) != num_layers or {*types} - {_FULL, _SLIDING}:
+        known = [kind for kind in types if kind in (_FULL, _SLIDING)]
+        if known != types or len(types) != num_layers:
             rule = f"must list {_FULL!r} or {_SLIDING!r} for each of the {num_layers} layers"
             raise self.error("layer_types", rule)
         if _SLIDING not in types:
@@ -227,16 +182,6 @@ class HFConfig:
             )
         return tuple(window if kind == _SLIDING else None for kind in types)
 
-    def context_length(self, rope: RopeConfig) -> int:
-        """Tokens the model reads: those it was trained on, times a scaling that stretches them."""
-        lengths = [self.size(key, None) for key in CONTEXT_KEYS]
-        trained = next((length for length in lengths if length), None)
-        if trained is None:
-            raise ConfigError(f"{self._source} gives no context length: max_position_embeddings.")
-        if rope.kind == "llama3" or self._original_is_given:
-            return trained
-        return int(trained * rope.param("factor", 1.0))
-
     def finish(self) -> None:
         """Refuses keys that nobody has read: a model they change would be computed wrongly."""
         unread = sorted(set(self._values) - self._read - BOOKKEEPING)
@@ -246,7 +191,7 @@ class HFConfig:
         for key in unread:
             near = difflib.get_close_matches(key, self._read, 1)
             hints.append(
-                f"{key} = {_short(self._values[key])}" + (f" (near: {near[0]})" if near else "")
+                f"{key} = {short(self._values[key])}" + (f" (near: {near[0]})" if near else "")
             )
         raise ConfigError(
             f"{self._source} has keys that {self.architecture} does not know, so the model may "
@@ -254,47 +199,10 @@ class HFConfig:
         )
 
     def error(self, key: str, rule: str) -> ConfigError:
-        return ConfigError(f"{self._source}: {key} = {_short(self._values.get(key))} {rule}.")
-
-    def _rope_dict(self) -> tuple[str, Mapping[str, Any]]:
-        old, new = self("rope_scaling", None), self("rope_parameters", None)
-        if old is not None and new is not None and old != new:
-            raise self.error("rope_scaling", f"contradicts rope_parameters = {_short(new)}")
-        key = "rope_scaling" if old is not None else "rope_parameters"
-        given = old if old is not None else new if new is not None else {}
-        if not isinstance(given, Mapping):
-            raise self.error(key, "must be an object or null")
-        self._original_is_given = given.get("original_max_position_embeddings") is not None
-        return key, given
-
-    def _theta(self, given: Any) -> float:
-        theta = self("rope_theta", None)
-        theta = given if given is not None else theta if theta is not None else 10000.0
-        if isinstance(theta, bool) or not isinstance(theta, int | float) or theta <= 1:
-            raise ConfigError(f"{self._source}: rope_theta = {theta!r} must be a number above 1.")
-        return float(theta)
-
-    def _rope_params(
-        self, key: str, kind: str, given: Mapping[str, Any]
-    ) -> tuple[tuple[str, Any], ...]:
-        needed, optional = _ROPE_PARAMS[kind]
-        params = {name: value for name, value in given.items() if value is not None}
-        trained = self("max_position_embeddings", None)
-        if unknown := sorted(params.keys() - needed - optional):
-            raise self.error(key, f"has {', '.join(unknown)}, unknown to rope_type {kind!r}")
-        original = params.get("original_max_position_embeddings", trained)
-        if kind == "yarn" and "factor" not in params and trained and original:
-            params["factor"] = trained / original
-        if missing := sorted(needed - params.keys()):
-            raise self.error(key, f"lacks {', '.join(missing)}, which rope_type {kind!r} needs")
-        if kind in ("llama3", "yarn", "dynamic"):
-            params["original_max_position_embeddings"] = original
-        for name, value in params.items():
-            if name != "truncate" and (not isinstance(value, int | float) or not value > 0):
-                raise self.error(key, f"must have a positive number as {name}")
-        return tuple(sorted(params.items()))
+        return ConfigError(f"{self._source}: {key} = {short(self._values.get(key))} {rule}.")
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as JSON, cut to be part of a message."""
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -12,6 +12,7 @@ from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
+from sgjax.models.hf_rope import read_context_length, read_rope
 
 
 def config(hf: HFConfig) -> ModelConfig:
@@ -30,7 +31,7 @@ def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
     hf.expect("hidden_act", "silu")
     num_heads = hf.size("num_attention_heads")
     d_model = hf.size("hidden_size")
-    rope = hf.rope()
+    rope = read_rope(hf)
     return ModelConfig(
         architecture=hf.architecture,
         vocab_size=hf.size("vocab_size"),
@@ -40,7 +41,7 @@ def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
         num_heads=num_heads,
         num_kv_heads=hf.divisor("num_key_value_heads", num_heads, of="num_attention_heads"),
         head_size=hf.head_size(d_model, num_heads),
-        context_length=hf.context_length(rope),
+        context_length=read_context_length(hf, rope),
         norm_eps=hf.number("rms_norm_eps", 1e-6),
         rope=rope,
         tie_embeddings=hf.flag("tie_word_embeddings", False),

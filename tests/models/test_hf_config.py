@@ -92,7 +92,7 @@ BAD = {
     "eps in words": (LLAMA_3 | {"rms_norm_eps": "tiny"}, "rms_norm_eps = .* must be a number"),
     "no context": (
         {key: value for key, value in LLAMA_3.items() if key != "max_position_embeddings"},
-        "gives no context length",
+        "max_position_embeddings = null must say how many tokens",
     ),
     "unknown rope": (
         with_rope(rope_type="spiral"),
@@ -104,6 +104,14 @@ BAD = {
         "has speed, unknown",
     ),
     "rope factor in words": (with_rope(type="linear", factor="2"), "positive number as factor"),
+    "rope that hardly turns": (
+        LLAMA_3 | {"rope_theta": 1.0},
+        "rope_theta = 1.0 needs a theta above",
+    ),
+    "rope theta in words": (
+        with_rope(type="linear", factor=2.0, rope_theta="x"),
+        "needs a theta ab",
+    ),
     "rope that is a list": (LLAMA_3 | {"rope_scaling": [1]}, "must be an object or null"),
     "two ropes": (
         with_rope(type="linear", factor=2.0) | {"rope_parameters": {"rope_type": "default"}},
@@ -116,6 +124,12 @@ BAD = {
     "layer types of other layers": (
         QWEN2 | {"layer_types": ["full_attention"]},
         "for each of the 28 layers",
+    ),
+    "layer types that are no list": (QWEN2 | {"layer_types": "full"}, "for each of the 28 layers"),
+    "windows from which layer on": (
+        {key: value for key, value in QWEN2.items() if key != "max_window_layers"}
+        | {"use_sliding_window": True},
+        "lacks 'max_window_layers'",
     ),
     "sliding layers without a window": (
         QWEN2 | {"layer_types": ["sliding_attention"] * 28},
