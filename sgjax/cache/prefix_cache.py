@@ -113,7 +113,6 @@ class PrefixCache:
     def release(self, holder: Holder, num_tokens: int) -> None:
         """Ends what the holder has. Its first `num_tokens` tokens are known and computed: the tree
         keeps their whole pages; all its other pages are free at once."""
-        self.share(holder, num_tokens)
         start, stop = holder.num_cache_pages, num_tokens // self.page_size
         if self.enabled and start < stop:
             self._swap_twins(holder, start, stop)

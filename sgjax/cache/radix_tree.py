@@ -108,8 +108,6 @@ class RadixTree:
             node.used = self._clock
             pages += node.pages
             start += shared
-            if node is not child:
-                break
         return node, pages
 
     def append(

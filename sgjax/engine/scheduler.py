@@ -343,18 +343,16 @@ class Scheduler:
         return at_page_end
 
     def _retract_one(self) -> None:
-        """The one with the fewest outputs; then the longest prompt; then the last to come."""
+        """Sends back who has the fewest outputs; of those the longest prompt; then the last to
+        come. What it computed stays in the cache while nobody needs the pages."""
         victim = min(
             self.running,
             key=lambda request: (len(request.output_ids), -request.num_prompt, -request.arrival),
         )
-        self._send_back(victim)
-
-    def _send_back(self, request: Request) -> None:
-        self._stop(request)
-        request.num_retractions += 1
+        self._stop(victim)
+        victim.num_retractions += 1
         self.stats.retractions += 1
-        self._waiting.add(request)
+        self._waiting.add(victim)
 
     # Results.
 
