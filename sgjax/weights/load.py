@@ -29,7 +29,7 @@ IGNORED = ("rotary_emb.inv_freq",)
 
 ROWS_AT_A_TIME = 256
 
-NUM_READERS = 4
+NUM_READERS = 8
 """Parameters in the making at a time; the host holds one shard of each."""
 
 

@@ -17,6 +17,7 @@ from sgjax.models.decoder import build, forward
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
+from sgjax.weights.rules import sources
 from tests.models.published import MODELS, NEMO, QWEN2, QWEN3
 
 
@@ -89,3 +90,27 @@ def test_a_step_of_a_large_model_has_the_right_shapes(name, tp):
 
 def test_a_token_of_llama_3_1_8b_takes_128_kib():
     assert kv_bytes_per_token(read("Llama-3.1-8B"), jnp.bfloat16) == 128 * 1024
+
+
+@pytest.mark.parametrize("biases", [{}, {"attention_bias": True}])
+@pytest.mark.parametrize("name", MODELS)
+def test_tables_fill_every_parameter_and_every_part_of_it_once(name, biases):
+    values = MODELS[name].config
+    if "attention_bias" in values:
+        values = values | biases
+    hf = HFConfig(values)
+    family = find_family(hf.architecture)
+    cfg = family.config(hf)
+    _, state = nnx.split(build(family, cfg, Placement(make_mesh(1))))
+    wanted = [
+        (".".join(map(str, path)), part)
+        for path, weight in nnx.to_flat_state(state)
+        for part in [name for name, _ in weight.parts] or [None]
+    ]
+    paths = {path for path, _ in wanted}
+    filled = [
+        (source.path, source.part)
+        for source in sources(family.weights, cfg.num_layers)
+        if source.path in paths
+    ]
+    assert sorted(filled, key=str) == sorted(wanted, key=str)
