@@ -50,6 +50,25 @@ def next_power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def _fused(scores, factor: float, plus, interpret: bool):
+    """scores [rows, N] * factor + plus [rows], in one instruction, which XLA does not make itself.
+
+    A product and a sum apart cost an eighth of the time of a long prompt.
+    """
+    plus = jnp.broadcast_to(plus[:, None], scores.shape)
+    if interpret:
+        return scores * factor + plus
+    factors = jnp.full(scores.shape, factor, jnp.float32)
+    (result,) = plgpu.elementwise_inline_asm(
+        "fma.rn.f32 $0, $1, $2, $3;",
+        args=(scores, factors, plus),
+        constraints="=f,f,f,f",
+        pack=1,
+        result_shape_dtypes=(jax.ShapeDtypeStruct(scores.shape, jnp.float32),),
+    )
+    return result
+
+
 def dot(a, b):
     """A product with float32 sums; float32 inputs are not rounded to TF32."""
     exact = a.dtype == jnp.float32
@@ -81,20 +100,20 @@ class Cache:
         return page * self.page_size + lax.rem(at, self.page_size)
 
     def keys(self, slots):
-        return load_heads(self.k_ref, slots, self.head)
+        return load_tile(self.k_ref, slots[:, None], self.head)
 
     def values(self, slots):
-        return load_heads(self.v_ref, slots, self.head)
+        return load_tile(self.v_ref, slots[:, None], self.head)
 
 
-def load_heads(ref, slots, head):
-    """Rows `slots` of one head of `ref` [slots, K, H], zeros past H up to a power of two."""
+def load_tile(ref, rows, *heads):
+    """`ref` [..., H] at `rows` [M, 1] and `heads`, with zeros past H up to a power of two."""
     H = ref.shape[-1]
     h = jnp.arange(next_power_of_two(H))[None, :]
-    index = ref.at[slots[:, None], head, h]
+    index = ref.at[(rows, *heads, h)]
     if h.size == H:
         return plgpu.load(index)
-    mask = jnp.broadcast_to(h < H, (slots.size, h.size))
+    mask = jnp.broadcast_to(h < H, (rows.size, h.size))
     return plgpu.load(index, mask=mask, other=0)
 
 
@@ -115,7 +134,7 @@ def take_in(state, q, cache: Cache, positions, seen, options: Options):
     if seen is not None:
         scores = jnp.where(seen, scores, NEVER)
     new_top = jnp.maximum(top, scores.max(-1))
-    p = jnp.exp2(scores * options.exponent - new_top[:, None] * options.exponent)
+    p = jnp.exp2(_fused(scores, options.exponent, -new_top * options.exponent, options.interpret))
     shrink = jnp.exp2((top - new_top) * options.exponent)
     values = cache.values(slots)
     out = out * shrink[:, None] + dot(p.astype(values.dtype), values)

@@ -103,7 +103,7 @@ def _query_block(refs, head, row, token, position, count, *, M, sizes, options):
     h = jnp.arange(tb.next_power_of_two(H))[None, :]
     own = (t < count)[:, None] & (h < H)
     at_q = (token + jnp.minimum(t, count - 1))[:, None]
-    q = plgpu.load(q_ref.at[at_q, head, g, h], mask=own, other=0)
+    q = tb.load_tile(q_ref, at_q, head, g)
     cache = tb.Cache(k_ref, v_ref, tables_ref, row, head, lo, end - 1, options.page_size)
 
     def whole(j, state):
