@@ -60,7 +60,9 @@ def _are_ids(value: Any) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(type(token) is int and 0 <= token <= MAX_ID for token in value)
+        and set(map(type, value)) == {int}  # bool, a subclass, is no id
+        and min(value) >= 0
+        and max(value) <= MAX_ID
     )
 
 

@@ -108,12 +108,12 @@ class Server(uvicorn.Server):
             )
         )
         self._service = service
+        self._loop = asyncio.get_running_loop()
         self._timeout_s = config.drain_timeout_s
         self._drain: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._loop = asyncio.get_running_loop()
         show_ready(self._service)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -59,7 +59,7 @@ class Service:
         if self.config.log_requests:
             for sample in generation.samples:
                 logger.info(
-                    "Request %s: %d prompt tokens, %r",
+                    "Request %r: %d prompt tokens, %r",
                     sample.rid,
                     len(sample.prompt.ids),
                     sample.submit.params,

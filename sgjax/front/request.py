@@ -33,9 +33,9 @@ def check_ids(ids: list[int], vocab_size: int) -> None:
     """Raises InvalidRequest for a prompt without tokens, or with ids that the model lacks."""
     if not ids:
         raise InvalidRequest("The prompt has no tokens. Send at least one.", param="prompt")
-    for token in ids:
-        if isinstance(token, bool) or not isinstance(token, int):
-            raise InvalidRequest(f"A token id must be an integer, not {token!r}.", param="prompt")
+    if set(map(type, ids)) != {int}:
+        wrong = next(token for token in ids if type(token) is not int)
+        raise InvalidRequest(f"A token id must be an integer, not {wrong!r}.", param="prompt")
     for token in (min(ids), max(ids)):
         if not 0 <= token < vocab_size:
             raise InvalidRequest(

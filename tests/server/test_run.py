@@ -45,11 +45,15 @@ class Process:
             with httpx.stream("POST", f"{self.url}/v1/chat/completions", json=BODY) as answer:
                 for line in answer.iter_lines():
                     if line.startswith("data: {"):
-                        self._take(json.loads(line.removeprefix("data: "))["choices"][0])
+                        self._take(json.loads(line.removeprefix("data: ")))
         except httpx.TransportError:
             self.reason = "cut"
 
-    def _take(self, choice: dict[str, Any]) -> None:
+    def _take(self, chunk: dict[str, Any]) -> None:
+        if "error" in chunk:
+            self.reason = chunk["error"]["code"]
+            return
+        (choice,) = chunk["choices"]
         self.text += choice["delta"].get("content", "")
         self.reason = choice["finish_reason"]
         if self.text:
@@ -120,7 +124,7 @@ def test_a_second_signal_stops_now() -> None:
             pass
         process.signal()
         assert process.wait() == 1
-        assert process.reason in (None, "cut")
+        assert process.reason in (None, "cut", "engine_dead")
         assert time.monotonic() - start < 4
 
 
