@@ -36,8 +36,10 @@ ALLOWED = {
     "cache.kv_cache": ("models.family", "sharding"),
     "sharding": (),
     "kernels_pallas": (),
-    # Alone
+    # Scripts
+    "bench": ("engine", "front", "cache"),
     "demo": ("models", "weights", "sharding", "layers", "text", "front", "engine"),
+    # Alone
     "axes": (),
     "errors": (),
     "sampling_params": (),

@@ -54,7 +54,7 @@ class Watchdog:
             if seconds > self._deadline_s:
                 self._on_expire(
                     f"The engine hung: {name!r} took more than {self._deadline_s:.0f} s "
-                    "(--watchdog-timeout-s). Its stacks are in the log."
+                    "(--watchdog-timeout). Its stacks are in the log."
                 )
                 return
 

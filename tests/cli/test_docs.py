@@ -2,7 +2,9 @@ import re
 from pathlib import Path
 
 from docs.generate_options import page
+from sgjax.cli import make_parser
 from sgjax.config_sources import shipped_configs
+from sgjax.flags import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,3 +27,21 @@ def test_readme_s_first_screen_has_the_two_commands():
 def test_every_shipped_config_says_what_it_is_for():
     for path in shipped_configs().glob("*.yaml"):
         assert path.read_text().startswith("# "), path
+
+
+def test_every_flag_that_a_message_names_exists():
+    parser, commands = make_parser()
+    known = {flag for name in commands for flag in command(parser, name)._option_string_actions}
+    known |= {"--version"}
+    folders = [ROOT / "sgjax", ROOT / "server"]
+    sources = [path for folder in folders for path in folder.rglob("*.py")]
+    scripts = ("demo", "bench")  # they have flags of their own
+    for path in sources:
+        if not set(scripts) & set(path.parts):
+            said = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]*[a-z](?![\w-])", path.read_text()))
+            assert said <= known, path
+
+
+def command(parser: Parser, name: str) -> Parser:
+    (commands,) = parser._subparsers._group_actions
+    return commands.choices[name]
