@@ -1,7 +1,8 @@
 """The Triton kernels compile for an H200, machine code and all, on a machine without a GPU.
 
 `h200_target.txtpb` describes the GPU to the compiler: what
-`jax._src.lib.xla_client.get_topology_for_devices(jax.devices()).target_config` gave on one.
+`jax._src.lib.xla_client.get_topology_for_devices(jax.devices()).target_config` gave on one with
+JAX 0.11, less the fields that JAX 0.10 does not know.
 """
 
 import functools

@@ -1,6 +1,7 @@
 """Named cases of ragged paged attention, real shapes and odd ones: for tests and benchmarks."""
 
 import dataclasses
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -79,19 +80,19 @@ SMALL = (
 )
 """Odd shapes, small enough for an interpreter."""
 
-LLAMA_8B = {"kv_heads": 8, "group": 4, "head": 128}
+llama_8b = functools.partial(Case, kv_heads=8, group=4, head=128)
 REAL = (
-    Case("decode 1 x 1024", (1024,), **LLAMA_8B),
-    Case("decode 8 x 1024", (1024,) * 8, **LLAMA_8B),
-    Case("decode 8 x 8192", (8192,) * 8, **LLAMA_8B),
-    Case("decode 32 x 1024", (1024,) * 32, **LLAMA_8B),
-    Case("decode 64 x 2048", (2048,) * 64, **LLAMA_8B),
-    Case("decode 128 x 1024", (1024,) * 128, **LLAMA_8B),
-    Case("decode 256 x 1024", (1024,) * 256, **LLAMA_8B),
-    Case("extend 1 x 8192", extend=((0, 8192),), **LLAMA_8B),
-    Case("extend 8 x 2048", extend=((0, 2048),) * 8, **LLAMA_8B),
-    Case("extend 2048 after 8192", extend=((8192, 2048),), **LLAMA_8B),
-    Case("mixed 64 x 1024, 1 x 2048", (1024,) * 64, ((0, 2048),), **LLAMA_8B),
+    llama_8b("decode 1 x 1024", (1024,)),
+    llama_8b("decode 8 x 1024", (1024,) * 8),
+    llama_8b("decode 8 x 8192", (8192,) * 8),
+    llama_8b("decode 32 x 1024", (1024,) * 32),
+    llama_8b("decode 64 x 2048", (2048,) * 64),
+    llama_8b("decode 128 x 1024", (1024,) * 128),
+    llama_8b("decode 256 x 1024", (1024,) * 256),
+    llama_8b("extend 1 x 8192", extend=((0, 8192),)),
+    llama_8b("extend 8 x 2048", extend=((0, 2048),) * 8),
+    llama_8b("extend 2048 after 8192", extend=((8192, 2048),)),
+    llama_8b("mixed 64 x 1024, 1 x 2048", (1024,) * 64, ((0, 2048),)),
 )
 """Shapes of an 8B Llama that is served on one GPU."""
 
