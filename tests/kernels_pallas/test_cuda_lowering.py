@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, triton
@@ -22,6 +23,17 @@ pytest.importorskip(
     reason="compiling for CUDA needs jax-cuda13-plugin and jax-cuda13-pjrt (no GPU): "
     "pip install --no-deps both, of the version of jax",
 )
+
+
+@pytest.fixture(autouse=True)
+def no_compilation_cache():
+    """A program for a device that is not there can be kept in the cache, but not read from it."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", before)
+    compilation_cache.reset_cache()
 
 
 @functools.cache
