@@ -211,16 +211,14 @@ class Scheduler:
         None: there is nothing to plan before the results of pending steps are read, or at all.
         """
         at_page_end = self._at_page_end()
-        retracts = not self._cache.make_free(len(at_page_end))
-        if retracts and self._pending:
-            return None
-        if retracts:
+        if not self._cache.make_free(len(at_page_end)):
+            if self._pending:
+                return None
             at_page_end = self._retract()
         plan = Plan(self.limits)
         self._plan_decode(plan, at_page_end)
         self._plan_prefill(plan)
-        if not retracts:
-            self._plan_new(plan)
+        self._plan_new(plan)
         if plan.is_empty:
             self._rest()
             return None

@@ -95,6 +95,7 @@ class PagedDevice:
         self._tables: dict[int, list[int]] = {}  # by slot
         self._right: dict[int, list[Cell]] = {}  # by slot: what its request's cache should hold
         self._owners: dict[int, Request] = {}
+        self._written: dict[int, list[tuple[int, int]]] = {}  # by a batch's id: places
 
     def run(self, batch: Batch) -> StepResults:
         self._check_sizes(batch)
@@ -106,8 +107,7 @@ class PagedDevice:
         for slot, column, page in batch.table_updates:
             assert column == len(self._tables[slot]), "a table entry is missing, or sent twice"
             self._tables[slot].append(page)
-        for row in batch.rows:
-            self._write(row)
+        self._written[id(batch)] = [place for row in batch.rows for place in self._write(row)]
         entries = [entry for row in batch.rows for entry in self._attend(row)]
         self.num_computed += batch.num_tokens
         tokens = np.array([token for token, _ in entries], np.int32)
@@ -118,10 +118,8 @@ class PagedDevice:
 
     def unwrite(self, batch: Batch) -> None:
         """Spoils what the batch wrote: it failed, but that was seen only later."""
-        for row in batch.rows:
-            for position in range(row.start, row.end):
-                page, offset = self._place(row, position)
-                self._pages[page][offset] = None
+        for page, offset in self._written[id(batch)]:
+            self._pages[page][offset] = None
 
     def _check_sizes(self, batch: Batch) -> None:
         limits = self.limits
@@ -140,14 +138,15 @@ class PagedDevice:
         column, offset = divmod(position, self.limits.page_size)
         return self._tables[row.slot][column], offset
 
-    def _write(self, row: Row) -> None:
+    def _write(self, row: Row) -> list[tuple[int, int]]:
         assert self._owners[row.slot] is row.request, "a slot's request was not restarted"
         right = self._right[row.slot]
         assert row.num_tokens > 0
         assert row.end <= len(right), "a token is computed that nobody has sampled"
-        for position in range(row.start, row.end):
-            page, offset = self._place(row, position)
-            self._pages[page][offset] = right[position]
+        places = [self._place(row, position) for position in range(row.start, row.end)]
+        for (page, offset), cell in zip(places, right[row.start : row.end], strict=True):
+            self._pages[page][offset] = cell
+        return places
 
     def _attend(self, row: Row) -> list[tuple[int, float]]:
         """(token, logprob) of each wanted logits."""

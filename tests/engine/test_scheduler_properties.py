@@ -162,7 +162,7 @@ class Life(RuleBasedStateMachine):
             self.simulation.check_ended()
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(1800)(Life.TestCase)  # for the profile "soak"
 TestLife.settings = settings(stateful_step_count=40)
 
 
