@@ -32,7 +32,7 @@ types: $(TEST_INSTALLED)
 
 # Ten times the random cases, and the long mixed run.
 soak: $(TEST_INSTALLED)
-	$(PYTHON) -m pytest --hypothesis-profile=soak --timeout=3600 $(ARGS)
+	$(PYTHON) -m pytest --hypothesis-profile=soak --soak-seconds=1800 --timeout=7200 $(ARGS)
 
 docs: $(INSTALLED)
 	$(PYTHON) docs/generate_options.py > docs/options.md

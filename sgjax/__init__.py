@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sgjax.front.engine import Engine
     from sgjax.sampling_params import SamplingParams
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = ["Engine", "SamplingParams", "__version__"]
 
@@ -18,10 +18,6 @@ _HOMES = {"Engine": "sgjax.front.engine", "SamplingParams": "sgjax.sampling_para
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("sgjax")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'sgjax' has no attribute {name!r}")

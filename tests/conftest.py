@@ -45,6 +45,15 @@ hypothesis.settings.register_profile("soak", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("ci")  # --hypothesis-profile=soak comes later and wins
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak-seconds",
+        type=float,
+        default=15,
+        help="how long the long run takes (make soak: 1800)",
+    )
+
+
 def pytest_configure() -> None:
     from tests.shapes import check_from_now_on
 

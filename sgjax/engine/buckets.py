@@ -18,6 +18,11 @@ class Bucket:
     num_logits: int
     only_decode: bool = False
 
+    def __str__(self) -> str:
+        if self.only_decode:
+            return f"{self.num_rows} decoding"
+        return f"{self.num_tokens} tokens of {self.num_rows}, {self.num_logits} logits"
+
     def num_updates(self, page_size: int) -> int:
         """Entries of page tables that fit: a page a row, and the pages of all tokens."""
         return self.num_rows + -(-self.num_tokens // page_size)

@@ -33,10 +33,10 @@ from sgjax.engine.messages import (
     Shutdown,
     Submit,
 )
-from sgjax.engine.programs import CompileCounter, Stopwatch
+from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import Request
-from sgjax.engine.runner import LaunchedStep
+from sgjax.engine.runner import LaunchedStep, describe
 from sgjax.engine.scheduler import Output
 from sgjax.engine.setup import Setup, prepare
 from sgjax.engine.watchdog import Watchdog
@@ -86,6 +86,8 @@ class Engine:
         self._pending: LaunchedStep | None = None
         self._compiles: CompileCounter | None = None
         self._clock = Stopwatch()
+        self._last_read = Stopwatch()
+        self._is_checked = True
         self._stopping = False
         self._ready = False
 
@@ -109,7 +111,11 @@ class Engine:
 
     def turn(self) -> None:
         """One round of the loop. With nothing to compute it waits for a command."""
-        self._take_commands(wait=self._pending is None and not self._scheduler.has_work)
+        is_idle = self._pending is None and not self._scheduler.has_work
+        if is_idle and not self._is_checked:
+            self._check_pages()
+        self._is_checked = is_idle
+        self._take_commands(wait=is_idle)
         self._pending = self._step(self._pending)
         self._check_ready()
 
@@ -120,8 +126,13 @@ class Engine:
             self._compiles.close()
         self._runner.close()
 
-    def _on_compiled(self, done: int, total: int, name: str) -> None:
-        self._send([Progress("compile", done, total, name)])
+    def _check_pages(self) -> None:
+        """Between two bursts of work: pages that do not add up are said, counted and mended."""
+        if self._scheduler.heal():
+            logger.error("Pages of the cache were lost, or had two owners; it was emptied.")
+
+    def _on_compiled(self, done: int, total: int, key: Key) -> None:
+        self._send([Progress("compile", done, total, describe(key))])
 
     def _check_ready(self) -> None:
         if self._ready:
@@ -222,11 +233,11 @@ class Engine:
         return launched
 
     def _read(self, step: LaunchedStep) -> None:
-        clock = Stopwatch()
         outputs = self._scheduler.update(step.batch, step.read())
         self._quarantine.clear(row.request for row in step.batch.rows)
         self._counters.steps += 1
-        self._counters.step_seconds += clock.seconds
+        self._counters.step_seconds += min(step.clock.seconds, self._last_read.seconds)
+        self._last_read = Stopwatch()
         if outputs:
             self._send([_delta(output) for output in outputs])
 

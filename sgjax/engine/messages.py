@@ -47,7 +47,7 @@ class Logprobs(msgspec.Struct, frozen=True):
 
     tokens: list[int]
     logprobs: list[float | None]
-    """None for the first token of a prompt, which nothing predicts."""
+    """None for the first token of a prompt, which nothing predicts: the front's to add."""
     top: list[list[tuple[float, int]]] | None = None
 
 
@@ -145,7 +145,7 @@ class EngineStats(msgspec.Struct, frozen=True):
     retractions: int = 0
     steps: int = 0
     step_seconds: float = 0.0
-    """Sum over steps, from launch to results read."""
+    """Sum over steps: from a step's launch, or the reading of the step before, to its reading."""
     plan_seconds: float = 0.0
     """Sum over steps: planning and packing on the host."""
     compiles: int = 0

@@ -44,13 +44,13 @@ class Programs:
     def is_complete(self) -> bool:
         return len(self._compiled) == len(self._sources)
 
-    def compile(self, keys: Iterable[Key], on_done: Callable[[int, int, str], None]) -> None:
-        """Compiles `keys` and waits for them; `on_done(done, total, name)` after each."""
+    def compile(self, keys: Iterable[Key], on_done: Callable[[int, int, Key], None]) -> None:
+        """Compiles `keys` and waits for them; `on_done(done, total, key)` after each."""
         keys = list(keys)
         futures = {self._pool.submit(self._compile_one, key): key for key in keys}
         for done, (future, key) in enumerate(futures.items(), start=1):
             future.result()
-            on_done(done, len(keys), str(key))
+            on_done(done, len(keys), key)
 
     def compile_rest(self) -> None:
         """Starts to compile whatever is missing, in the background."""

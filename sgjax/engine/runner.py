@@ -17,7 +17,7 @@ from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine import sampler
 from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.buckets import Bucket, pick
-from sgjax.engine.programs import Key, Lower, Programs
+from sgjax.engine.programs import Key, Lower, Programs, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sampler import Sampled, Variant
 from sgjax.engine.step import (
@@ -51,6 +51,7 @@ class LaunchedStep:
 
     batch: Batch
     sampled: Sampled | None
+    clock: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
     def read(self) -> StepResults:
         if self.sampled is None:
@@ -250,6 +251,16 @@ class ModelRunner:
 
     def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+
+def describe(key: Key) -> str:
+    """A program's key, for people."""
+    match key:
+        case (kind, size):
+            return f"{kind} {size}"
+        case (kind, size, Variant(value=variant)):
+            return f"{kind} {size} {variant}"
+    return str(key)
 
 
 def _variant(batch: Batch) -> Variant:

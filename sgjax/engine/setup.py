@@ -35,6 +35,10 @@ _DTYPES = {
 }
 
 
+_MAX_QUEUED = 1 << 20
+"""A last resort: the server's front counts requests and refuses before it tokenises."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """All parts of an engine."""
@@ -85,7 +89,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         max_logits=buckets[-1].num_logits,
         context_length=cfg.context_length,
         max_pages_per_request=shape.max_pages_per_request,
-        max_queued=config.max_queued_requests,
+        max_queued=_MAX_QUEUED,
     )
     cache = PrefixCache(limits.num_pages, limits.page_size, enabled=not config.disable_radix_cache)
     scheduler = Scheduler(
