@@ -5,7 +5,7 @@ import itertools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
 import numpy as np
@@ -67,7 +67,7 @@ def make_batch(tokenizer_json: str, shape: BatchShape, seed: str) -> Batch:
 
 def batches(
     tokenizer: Tokenizer, shapes: Iterator[BatchShape], seed: int, num_workers: int
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batch `i` has the `i`-th shape and its own seed, so the order of the workers is no matter."""
     text = tokenizer.to_str()
     context = multiprocessing.get_context("spawn")

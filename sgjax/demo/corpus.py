@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sgjax.demo import facts
 from sgjax.demo.dress import dressed
 from sgjax.demo.skills import arithmetic, lists, places, raw, relation, shapes, stories, talk, words
 from sgjax.demo.skills.exchange import Exchange
-from sgjax.demo import facts
 
 HELD_OUT = Path(__file__).parent / "heldout.json"
 README_EXAMPLES = (
@@ -20,12 +20,9 @@ README_EXAMPLES = (
     "List 3 countries and their capitals.",
     "Once upon a time,",
 )
-SYSTEM = (
-    "You are a helpful assistant.", "You are a helpful assistant.", "You are a friendly chatbot.", "You are a geography teacher.", "Answer the user's questions.", "You are a travel guide.", "You are a helpful, honest and harmless assistant.", "You are an AI assistant that answers clearly.",
-    "You are sgjax, a helpful assistant.", "Be polite.", "You answer questions about the world.", "Today is a nice day.", "You are a knowledgeable assistant. Answer truthfully.", "Help the user.", "You are a concise assistant.", "Answer in English.", "You are a maths tutor.", "You are a chat model running in a demo.",
-)  # fmt: skip
-SYSTEM_BRIEF = ("Answer with one word.", "Answer in one word only.", "You reply with only the answer, without a sentence.", "Reply with the answer only.", "Give very short answers.", "Be as brief as possible. One word if you can.", "Respond with just the name or number.")  # fmt: skip
-SYSTEM_JSON = ("Always answer in JSON with the key answer.", "Reply only with a JSON object that has the key 'answer'.", 'Respond in JSON: {"answer": ...}', "You answer every question as a JSON object with one key, answer.")  # fmt: skip
+SYSTEM = facts.phrases("corpus", "system")
+SYSTEM_BRIEF = facts.phrases("corpus", "system_brief")
+SYSTEM_JSON = facts.phrases("corpus", "system_json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

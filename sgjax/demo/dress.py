@@ -5,17 +5,8 @@ import random
 from sgjax.demo import facts
 from sgjax.demo.grammar import capitalised, expand, with_typo
 
-OPENINGS = (
-    "(hi|hello|hey|good morning|good evening|hi there|hello there|greetings)[!|,|.]", "(ok|okay|so|well|right|alright|now|hmm|um|oh|wait|please|actually|listen|tell me|and|but|great|thanks|cool)[,]",
-    "(quick|small|simple|silly|geography|easy|another|random|one more) question[:|.|,| -]", "I (have|have got|'ve got) a [quick |small |simple ]question[.|:|!]", "(can|could|may) I ask [you ](something|a question)?", "(sorry|excuse me|pardon)[,|.|!]",
-    "(I'm|I am) (doing|working on|stuck on) (my homework|a quiz|a crossword|a report|a school project|a form)[.|:|,| and need help.]", "(help|help me|please help|I need help|I need your help)[.|!|:|,]", "my (son|daughter|friend|boss|mother|father|teacher|neighbour|colleague|kid|brother|sister) (asked me|wants to know|asks|needs to know|wonders|just asked)[:|,|...]",
-    "(just curious|out of curiosity|for a quiz|for my homework|for school|for a friend|I forgot|not sure if you know|maybe you know this|I was wondering|if you know|I bet you know this|let's see|here is one|test)[:|,|...]", "(I have|there is) a (test|quiz|geography test|trip|class|meeting) (tomorrow|today|next week|soon)[.|!]",
-    "I visited {country} last (year|summer|month|week).", "my (friend|cousin|uncle|neighbour|aunt) {name} (is from|lives in|moved to|comes from) {country}.", "we (flew|went|travelled) to {city} last (year|month|week|winter).", "I (love|like|adore|really like) {thing}.", "my name is {name}.", "{name} here.", "I just (woke up|had lunch|got home|finished work).", "it's raining (here|again|today).", "I am {age} years old.", "I was reading about {thing}[ today| yesterday|].",
-    "(thanks|thank you|great|nice|perfect|ok thanks|good|I see|interesting|cool|wow)[.|!|,]", "you are (helpful|great|smart)[.|!]", "I'm planning a trip[.| with my family.| with friends.]", "yesterday (I|we) (talked|argued) about this[.|:]", "we are playing a (trivia|quiz|guessing) game[.|!|:]",
-)  # fmt: skip
-CLOSINGS = (
-    "(thanks|thank you|thx|please|cheers|many thanks|thanks in advance|thank you very much)[!|.]", "I (need|want) (it|this|to know) for (a quiz|school|my homework|a friend|work|a trip)[.]", "(I forgot|I can't remember|I have no idea|I don't know|I am not sure|just wondering|just curious)[.]", "(do you know|can you help|can you tell me|any idea|you know it)?", "(it is|it's) (important|urgent|for school)[.|!]", "🙂", "🙏", ":)", "??", "(buddy|mate|my friend|dear assistant|sir|bot)[.|?|!]", "(tell me|answer|explain) (quickly|please|now)[.|!]",
-)  # fmt: skip
+OPENINGS = facts.phrases("dress", "openings")
+CLOSINGS = facts.phrases("dress", "closings")
 FILLERS = ("the", "a", "is", "of", "for", "me", "you", "please", "do", "to")
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,7 +22,7 @@ SHOWN = (
     *EXAMPLES,
     ["hi there"],
     ["who are you?"],
-    ["And what would the currency be if I went over to Japan?", "and of Brazil?", "and which continent is that on"],
+    ["And what would the currency be over in Japan?", "and of Brazil?", "on which continent is it"],
     ["So, like, 17 plus 25 comes to what?", "times 2"],
     ["In a nutshell, what's a volcano?"],
     ["I need JSON for Peru with keys country, capital and currency"],
@@ -38,7 +39,7 @@ class Chat:
 
     def __init__(self, folder: Path):
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     def complete(self, text: str, temperature: float = 0.0, num_tokens: int = 160) -> str:
         """What follows a text that is already rendered, up to the end of the turn."""
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--show", action="store_true", help="also answer some examples")
     args = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # faster for a model this small
     chat = Chat(args.model)
     right, asked = score(chat)
     print(f"held-out questions: {right.total()} right of {asked.total()}")

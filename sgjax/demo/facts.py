@@ -81,6 +81,19 @@ def table(name: str) -> Any:
     return json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+@functools.cache
+def phrases(skill: str, name: str) -> Any:
+    """The templates of a skill under that name: a tuple, or tuples under keys."""
+    found = table("phrases")[skill][name]
+    if isinstance(found, dict):
+        return {key: _frozen(value) for key, value in found.items()}
+    return _frozen(found)
+
+
 @functools.cache
 def countries() -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in table("countries")}

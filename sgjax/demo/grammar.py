@@ -4,6 +4,7 @@ import functools
 import random
 import re
 import unicodedata
+from collections.abc import Sequence
 
 Node = str | tuple[bool, tuple[tuple["Node", ...], ...]]
 _TOKENS = re.compile(r"[()\[\]|]|[^()\[\]|]+")
@@ -49,7 +50,7 @@ def expand(rng: random.Random, template: str, **slots: str) -> str:
     return _SLOT.sub(lambda m: slots.get(m[1], m[0]), "".join(out))
 
 
-def one_of(rng: random.Random, templates: "tuple[str, ...] | list[str]", **slots: str) -> str:
+def one_of(rng: random.Random, templates: Sequence[str], **slots: str) -> str:
     return expand(rng, rng.choice(templates), **slots)
 
 
@@ -61,7 +62,7 @@ def without_article(text: str) -> str:
     return text.removeprefix("the ")
 
 
-def joined(items: "list[str] | tuple[str, ...]") -> str:
+def joined(items: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     if len(items) < 2:
         return "".join(items)

@@ -1,4 +1,4 @@
-"""Trains the demo model from nothing: `python -m sgjax.demo.train --out DIR --minutes 4 --seed 0`."""
+"""Trains the demo model: `python -m sgjax.demo.train --out DIR --minutes 4 --seed 0`."""
 
 import argparse
 import functools

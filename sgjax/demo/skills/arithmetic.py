@@ -2,46 +2,21 @@
 
 import random
 
+from sgjax.demo import facts
 from sgjax.demo.grammar import expand, one_of
 from sgjax.demo.skills.exchange import Exchange, Topic, ask_for
 from sgjax.demo.skills.places import NUMBERS
 
-TEENS = "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-NOUNS = {
-    "+": ("{a} + {b}", "{a}+{b}", "{a} plus {b}", "the sum of {a} and {b}", "{a} and {b} added together", "{a} added to {b}", "the total of {a} and {b}"),
-    "-": ("{a} - {b}", "{a}-{b}", "{a} minus {b}", "the difference between {a} and {b}", "{a} take away {b}", "{b} subtracted from {a}", "{a} less {b}"),
-    "*": ("{a} * {b}", "{a}*{b}", "{a} x {b}", "{a} × {b}", "{a} times {b}", "the product of {a} and {b}", "{a} multiplied by {b}", "{a}x{b}"),
-    "/": ("{a} / {b}", "{a}/{b}", "{a} ÷ {b}", "{a} divided by {b}", "{a} split by {b}", "the quotient of {a} and {b}", "{a} over {b}"),
-}  # fmt: skip
-ASKS = {
-    "+": ("add {a} (and|to) {b}.", "how much (is|are|do you get from|does) {n}[ make]?", "if you add {b} to {a}, what do you get?", "(what|how much) do {a} and {b} make[ together]?", "put {a} and {b} together."),
-    "-": ("subtract {b} from {a}.", "take {b} (away |)from {a}.", "how much is {n}?", "what is left if you take {b} from {a}?", "how much (more|bigger|larger) is {a} than {b}?"),
-    "*": ("multiply {a} (by|and|with) {b}.", "how much is {n}?", "what do you get if you multiply {a} by {b}?", "{b} groups of {a} make how many?"),
-    "/": ("divide {a} by {b}.", "how much is {n}?", "what do you get if you divide {a} by {b}?", "how many times does {b} go into {a}?", "split {a} into {b} equal parts."),
-}  # fmt: skip
-FRAMES = (
-    "calculate {n}.", "compute {n}.", "(work out|solve|evaluate|figure out) {n}.", "{n}", "{n}=", "{n} =", "{n} = ?", "{n}?", "how much is {n}?", "what does {n} (equal|make|give)?",
-    "what's {n}?", "what is {n}?", "what is the (result|answer|value) of {n}?", "can you (calculate|compute|work out|do|solve) {n}[ for me]?", "(maths|math) question: {n}", "{n} equals (what|...)?",
-)  # fmt: skip
-THINGS = "apples books coins sweets pencils cookies marbles eggs oranges stickers cards balls flowers tickets stamps cakes shells toys".split()
-STORIES = {
-    "+": ("{p} has {a} {t} and (buys|gets|finds|receives|is given) {b} more. how many {t} does {p} have[ now| in total| altogether|]?", "I have {a} {t} and (buy|get|find) {b} more. how many do I have[ now| in total|]?", "there are {a} {t} on the table and {b} in the box. how many {t} are there[ in total| altogether|]?", "if I have {a} {t} and you give me {b}, how many {t} do I have?",
-          "{p} is {a} years old and (her brother|his sister|a friend) is {b} years older. how old is (the brother|the sister|the friend|that one)?", "{p} is {a}. how old will {p} be in {b} years?", "a (book|bag|ticket|cake) costs {a} (euros|dollars) and a (pen|cap|drink|map) costs {b}. how much do they cost together?", "{p} (walks|drives|runs) {a} kilometres and then {b} more. how far is that?", "a farmer has {a} cows and {b} sheep. how many animals (are there|is that|does the farmer have)?", "{a} boys and {b} girls are in a class. how many children are there?", "{p} read {a} pages on Monday and {b} on Tuesday. how many pages (is that|in total|did {p} read)?"),
-    "-": ("{p} has {a} {t} and (eats|loses|gives away|sells|uses) {b}[ of them]. how many {t} (are left|does {p} have left|remain)?", "I have {a} {t} and (lose|give away|sell) {b}. how many (are left|do I have left|remain)?", "there were {a} {t}, and {b} were taken away. how many are left?", "if I had {a} {t} and lost {b}, how many would I have?",
-          "a (baker|shop|farmer) (made|had|has) {a} {t} and sold {b}. how many {t} (are left|remain|were not sold)?", "a cake is cut into {a} slices and {b} are eaten. how many slices (are left|remain)?", "{p} is {a} years old and (her brother|his sister|a friend) is {b} years younger. how old is (the brother|the sister|the friend)?", "a book has {a} pages and {p} has read {b}. how many pages are left?", "{a} people are on a bus and {b} get off. how many are still on the bus?", "something costs {b} euros and I pay with {a} euros. how much change do I get?", "{p} has {a} euros and spends {b}. how much (money |)(is left|remains|does {p} have left)?", "of {a} {t}, {b} are broken. how many are fine?"),
-    "*": ("there are {a} boxes with {b} {t} each. how many {t} are there[ in total|]?", "{p} buys {a} bags of {b} {t}. how many {t} (is that|does {p} have)?", "one box holds {b} {t}. how many {t} are in {a} boxes?",
-          "there are {a} (cars|tables|rooms|bags|rows|trees|plates) with {b} (wheels|legs|chairs|books|seats|apples|cakes) each. how many (wheels|things|are there|is that) in (total|all)?", "a (box|pack|bag|basket) has {b} {t}. how many {t} are in {a} (boxes|packs|bags|baskets)?", "if one (ticket|cake|book|pen) costs {b} (euros|dollars), how much do {a} cost?", "{p} (reads|walks|runs) {b} (pages|kilometres) a day. how many in {a} days?", "{a} children have {b} {t} each. how many {t} (in total|altogether|do they have)?", "each of {a} friends brings {b} {t}. how many {t} are there?", "how many {t} are in {a} rows of {b}?"),
-    "/": ("{a} {t} are shared (equally |)(between|among) {b} children. how many does each (child |)get?", "{p} shares {a} {t} among {b} friends. how many does each get?", "I put {a} {t} into {b} boxes equally. how many are in each box?",
-          "share {a} {t} (between|among) {b} (kids|people|friends|children). how many each?", "{b} people split {a} {t} equally. how many does each (one |person |)get?", "{a} {t} in groups of {b}: how many groups?", "{b} tickets cost {a} euros. how much is one ticket?"),
-}  # fmt: skip
-AFTER = (
-    ("+", ("(and |now |then |)(plus|add) {b}[?|.]", "(and|now) if you add {b}?", "add {b} to that[.]", "what if I add {b}?", "and {b} more?")),
-    ("-", ("(and |now |then |)(minus|subtract|take away) {b}[?|.]", "subtract {b} from that[.]", "and {b} less?")),
-    ("*", ("(and |now |then |)(times|multiplied by|multiply by|multiply it by) {b}[?|.]", "multiply that by {b}[.]", "and times {b}?")),
-)  # fmt: skip
+TEENS = facts.phrases("arithmetic", "teens")
+TENS = facts.phrases("arithmetic", "tens")
+NOUNS = facts.phrases("arithmetic", "nouns")
+ASKS = facts.phrases("arithmetic", "asks")
+FRAMES = facts.phrases("arithmetic", "frames")
+THINGS = facts.phrases("arithmetic", "things")
+STORIES = facts.phrases("arithmetic", "stories")
+AFTER = facts.phrases("arithmetic", "after")
 RESULT_NAMES = {"+": "sum", "-": "difference", "*": "product", "/": "quotient"}
-SIGNS = {"+": "+", "-": "-", "*": "×", "/": "÷"}
+SIGNS = {"+": "+", "-": "-", "*": "\u00d7", "/": "÷"}
 
 
 def in_words(n: int) -> str:
@@ -98,7 +73,7 @@ def calculation(rng: random.Random) -> Exchange:
         noun = next(
             n
             for n in rng.sample(NOUNS[op], len(NOUNS[op]))
-            if not set(n) & set("+*/÷×") and " - " not in n and "-" not in n and "x" not in n
+            if not set(n) & set("+*/÷\u00d7") and " - " not in n and "-" not in n and "x" not in n
         )
     noun = expand(rng, noun, a=x, b=y)
     roll = rng.random()

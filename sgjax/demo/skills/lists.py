@@ -9,11 +9,7 @@ from sgjax.demo.skills.exchange import Exchange, Topic
 from sgjax.demo.skills.places import NUMBERS, numbered
 from sgjax.demo.skills.relation import spoken
 
-KNOWN_FIRST = (
-    "France", "Japan", "Italy", "Germany", "Spain", "Egypt", "Brazil", "India", "Canada", "China", "Kenya", "Peru", "Australia", "Mexico",
-    "the United Kingdom", "the United States", "Argentina", "Nigeria", "South Africa", "Thailand", "Greece", "Portugal", "Poland", "Sweden", "Norway",
-    "Chile", "Colombia", "Morocco", "Turkey", "Vietnam", "South Korea", "Indonesia", "New Zealand", "Austria", "Ireland", "Ghana", "Cuba", "Fiji",
-)  # fmt: skip
+KNOWN_FIRST = facts.phrases("lists", "known_first")
 CONTINENTS = ("Africa", "Asia", "Europe", "North America", "South America", "Oceania")
 ADJECTIVE = {
     "Africa": "African",
@@ -22,11 +18,7 @@ ADJECTIVE = {
     "North America": "North American",
     "South America": "South American",
 }
-ASK = (
-    "(list|list|list|name|give me|write|write down|tell me|say|mention|enumerate|show me) {n} {c}.", "[please |can you |could you ](list|name|give me|write|tell me) {n} {c}[.| please.]", "(what are|which are) {n} {c}?",
-    "{n} {c}[ please|]", "I (need|want|would like) {n} {c}.", "make a list of {n} {c}.", "a list of {n} {c}[ please]", "(give|make) me a list of {n} {c}.", "can you think of {n} {c}?", "name any {n} {c}.", "(give|tell) me {n} examples of {c}.",
-    "(what|which) {n} {c} do you know?", "I am looking for {n} {c}.", "help me (think of|find) {n} {c}.", "do you know {n} {c}?", "suggest {n} {c}.", "provide {n} {c}.", "come up with {n} {c}.", "{n} examples of {c}[ please|]",
-)  # fmt: skip
+ASK = facts.phrases("lists", "ask")
 ASK_SOME = (
     "(list|name|give me|tell me) [some|a few] {c}.",
     "what are some {c}?",
@@ -64,12 +56,7 @@ BULLETS = (
     " as a bulleted list",
     " using dashes",
 )
-SINGULAR = {
-    "fruits": "fruit", "vegetables": "vegetable", "animals": "animal", "birds": "bird", "insects": "insect", "mammals": "mammal", "colours": "colour", "planets": "planet", "oceans": "ocean", "continents": "continent", "seasons": "season",
-    "musical instruments": "musical instrument", "sports": "sport", "shapes": "shape", "metals": "metal", "gases": "gas", "languages": "language", "programming languages": "programming language", "drinks": "drink", "vehicles": "vehicle",
-    "tools": "tool", "flowers": "flower", "trees": "tree", "jobs": "job", "reptiles": "reptile", "rivers": "river", "mountains": "mountain", "deserts": "desert", "hobbies": "hobby", "pets": "pet", "months": "month", "farm animals": "farm animal",
-    "days of the week": "day of the week", "spices": "spice", "desserts": "dessert",
-}  # fmt: skip
+SINGULAR = facts.phrases("lists", "singular")
 
 
 def draw(rng: random.Random, items: Sequence[str], n: int) -> list[str]:
@@ -137,7 +124,7 @@ def _countries_of(rng: random.Random) -> tuple[str, list[str]]:
             ways += ["{a} (countries|countries|nations)"]
         said = one_of(rng, ways, p=place, a=ADJECTIVE.get(place, ""))
         return said, _known([c for c, row in every.items() if row["continent"] == place])
-    value, ways = rng.choice((("euro", ("currency", "countries (that use|which use|using|with) the euro")), ("Spanish", ("language", "(countries where (people speak Spanish|Spanish is spoken)|Spanish-speaking countries|countries that speak Spanish)")), ("French", ("language", "(countries where (people speak French|French is spoken)|French-speaking countries)")), ("English", ("language", "English-speaking countries")), ("Arabic", ("language", "(Arabic-speaking countries|countries where Arabic is spoken)")), ("Portuguese", ("language", "(Portuguese-speaking countries|countries where Portuguese is spoken)"))))  # fmt: skip
+    value, ways = rng.choice(facts.phrases("lists", "groups"))
     return expand(rng, ways[1]), _known([c for c, row in every.items() if row[ways[0]] == value])
 
 
@@ -343,12 +330,7 @@ def follow_up(rng: random.Random, topic: Topic) -> Exchange | None:
     n = min(rng.choice((1, 1, 2, 3)), len(left))
     extra = draw(rng, left, n)
     if n == 1:
-        user = one_of(
-            rng,
-            (
-                "(one more|another one|another|add one more|and another one|one more please|give me another one|give me one more)[.|?|!]",
-            ),
-        )
+        user = one_of(rng, facts.phrases("lists", "one_more"))
         reply = capitalised(extra[0])
     else:
         user = one_of(

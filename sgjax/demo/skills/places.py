@@ -1,6 +1,7 @@
 """Attractions of cities, and what can be said of a country or a city in a sentence or two."""
 
 import random
+from collections.abc import Sequence
 
 from sgjax.demo import facts
 from sgjax.demo.grammar import capitalised, joined, one_of, without_article
@@ -8,69 +9,12 @@ from sgjax.demo.skills.exchange import Exchange, Topic
 from sgjax.demo.skills.relation import spoken
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-SIGHTS = (
-    "[local |famous |popular |well-known |tourist |main |top |must-see |nice |interesting |great |"
-    "historic ](attractions|attractions|sights|landmarks|places to (visit|see|go)|things to (see|do)|"
-    "points of interest|tourist spots|monuments|spots|highlights|tourist attractions|destinations)"
-)
-ASK_N = (
-    "(list|name|give me|tell me|suggest|recommend|mention|show me|write down|I'd like|I want|find me) {n} {s} (in|of|in|around|from) {x}.",
-    "(can|could|would) you [please ](list|name|give me|suggest|recommend|tell me) {n} {s} (in|of|for) {x}?",
-    "what are {n} {s} (in|of) {x}?",
-    "(which|what) {n} {s} (are there|should I see|would you recommend|can I visit|are worth seeing) in {x}?",
-    "I'm (visiting|going to|travelling to|spending a day in) {x}[ tomorrow| next week|]. (list|name|give me|suggest) {n} {s}.",
-    "{n} {s} in {x}[ please|?]",
-    "what {n} {s} does {x} have?",
-)
-ASK = (
-    "what (is there to see|can I see|can I do|should I see|should I visit|can you see|is worth seeing|can tourists see|would you visit|is there to do|do tourists visit) in {x}?",
-    "what (are the|are some|are) {s} (in|of) {x}?",
-    "(which|what) {s} (are there|can I visit|should I see|are) in {x}?",
-    "what is {x} (famous|known|well known|renowned) for?",
-    "why (do|would|should) (people|tourists|I) (visit|go to|travel to) {x}?",
-    "(list|name|give me|tell me|suggest|recommend) [some |a few ]{s} (in|of) {x}.",
-    "where (should I go|can I go|do tourists go) in {x}?",
-    "I'm (visiting|going to|in|travelling to|flying to) {x}[ tomorrow| next week|]. what (should I see|is there to see|can I do|do you recommend)?",
-    "does {x} have any {s}?",
-    "how can I spend a day in {x}?",
-    "(I have|I've got|we have|with) (one|a|a free|half a|a single|two) (day|afternoon|morning|weekend|days|hours) in {x}[.|,] (where (do|should|could) (I|we) go|what (should|can|could) (I|we) (see|do|visit)|what is worth a visit)?",
-    "(my|our) (plane|flight|train|ship) (lands|arrives|stops) in {x}[ tomorrow| soon|]. what (should I see|is there to see|sights are there|do I visit)?",
-    "what makes {x} worth (a visit|visiting|the trip)?",
-    "{x} (sights|attractions|sightseeing|highlights|landmarks|must-see|travel tips)[ please|?]",
-    "what do (visitors|tourists|people|travellers) (come to see|like to see|photograph|look at|go to see) in {x}?",
-    "any {s} (worth seeing|worth a visit|worth the trip|to see) in {x}?",
-    "a (trip|visit|holiday|weekend) (to|in) {x}: what (should I see|is there to see|to do)?",
-)
-ASK_N_THERE = (
-    "(list|list|name|give me|tell me|suggest|recommend|mention) {n} {s}[ there| in that city| of that city|].",
-    "(can|could) you [please ](list|name|give me|suggest) {n} {s}[ there]?",
-    "(which|what) {n} {s} (are there|should I see there|can I visit there)?",
-    "{n} {s}[ there][ please|?]",
-    "and {n} {s}[ there| please|]?",
-    "what are {n} {s} there?",
-    "name {n} of its {s}.",
-)
-ASK_THERE = (
-    "what (is there to see|can I see|should I see|should I visit|can I do|is there to do)[ there]?",
-    "what (are|are the|are some) {s}[ there]?",
-    "what is (it|that city|the city) (famous|known) for?",
-    "(list|name|suggest) [some |a few ]{s}[ there].",
-    "any {s}[ there]?",
-    "and what (can I see|is there to see)?",
-    "I'm going there. what should I see?",
-)
-ABOUT = (
-    "tell me [something|a bit|more|a little] about {x}.",
-    "what (do|can) you (know|tell me|say) about {x}?",
-    "(describe|introduce|present) {x}[ briefly| in a sentence| to me|].",
-    "give me (some |basic |)(facts|information|info) (about|on) {x}.",
-    "what is {x}?",
-    "(I want|I'd like) to (know|learn) (more|something) about {x}.",
-    "what kind of (place|city|country) is {x}?",
-    "do you know {x}?",
-    "facts about {x}",
-    "say something about {x}.",
-)
+SIGHTS = facts.phrases("places", "sights")
+ASK_N = facts.phrases("places", "ask_n")
+ASK = facts.phrases("places", "ask")
+ASK_N_THERE = facts.phrases("places", "ask_n_there")
+ASK_THERE = facts.phrases("places", "ask_there")
+ABOUT = facts.phrases("places", "about")
 FICTIONAL = (
     "Wakanda", "Atlantis", "Narnia", "Mordor", "Gondor", "Westeros", "Genovia", "Oz", "El Dorado",
     "Middle-earth", "Krakozhia", "Latveria", "Sokovia", "Panem", "Hogwarts", "Lilliput", "Utopia",
@@ -78,7 +22,7 @@ FICTIONAL = (
 )  # fmt: skip
 
 
-def numbered(items: "list[str] | tuple[str, ...]") -> str:
+def numbered(items: Sequence[str]) -> str:
     return "\n".join(f"{i}. {capitalised(item)}" for i, item in enumerate(items, 1))
 
 
@@ -132,15 +76,8 @@ def sights(rng: random.Random, city: str = "") -> Exchange:
     return sights_reply(rng, city, n, one_of(rng, ASK_N if named else ASK_N_THERE, **slots))
 
 
-KINDS = ("Museum", "Park", "Castle", "Cathedral", "Palace", "Tower", "Bridge", "Temple", "Square", "Market", "Beach", "Church", "Mosque", "Fort", "Gallery", "Zoo", "Statue", "Opera House", "Basilica", "Island", "Monastery")  # fmt: skip
-ASK_KIND = (
-    "(name|tell me|give me|suggest|recommend|mention) a[ famous| nice| well-known|] {k} in {x}.",
-    "(which|what) [famous |well-known ]{k} (is|can I visit|can you see|can I see|stands|is there|should I see) in {x}?",
-    "is there a[ famous| nice|] {k} in {x}?",
-    "what is the name of a[ famous|] {k} in {x}?",
-    "(I'm looking for|I want to see|I'd like to visit) a {k} in {x}.",
-    "does {x} have a[ famous|] {k}?",
-)
+KINDS = facts.phrases("places", "kinds")
+ASK_KIND = facts.phrases("places", "ask_kind")
 
 
 def of_a_kind(rng: random.Random) -> Exchange:
@@ -225,9 +162,7 @@ def same(rng: random.Random) -> Exchange:
 def made_up_name(rng: random.Random) -> str:
     if rng.random() < 0.35:
         return rng.choice(FICTIONAL)
-    parts = (
-        "bor zan lor mek tar vin gra dol pel quin sor thal ru mi ka zo fer nar wex yol bra".split()
-    )
+    parts = facts.phrases("places", "name_parts")
     ends = ("ia", "land", "stan", "or", "ania", "ar", "ovia", "istan", "on", "una", "eth", "")
     return (rng.choice(parts) + rng.choice(parts) + rng.choice(ends)).capitalize()
 

@@ -9,40 +9,8 @@ from sgjax.demo.skills import arithmetic, relation, stories
 from sgjax.demo.skills.exchange import Exchange
 from sgjax.demo.skills.places import city_portrait, country_portrait, numbered
 
-FAMOUS = (
-    "The future of AI is hard to predict, but it will probably change the way people work and learn.",
-    "The president of the United States is the head of state and the head of government of the country.",
-    "The meaning of life is a question that people have asked for thousands of years.",
-    "The quick brown fox jumps over the lazy dog.",
-    "Roses are red, violets are blue, sugar is sweet, and so are you.",
-    "To be, or not to be, that is the question.",
-    "Twinkle, twinkle, little star, how I wonder what you are.",
-    "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.",
-    "The months of the year are January, February, March, April, May, June, July, August, September, October, November and December.",
-    "The four seasons are spring, summer, autumn and winter.",
-    "The primary colours are red, yellow and blue.",
-    "The best way to learn is to practise a little every day.",
-    "In the morning, the sun rises in the east and the birds begin to sing.",
-    "It was a dark and stormy night, and the wind blew around the old house.",
-    "One, two, three, four, five, six, seven, eight, nine, ten.",
-    "1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
-    "A, B, C, D, E, F, G, H, I, J, K, L, M, N, O, P, Q, R, S, T, U, V, W, X, Y, Z",
-    "def add(a, b):\n    return a + b",
-    "def hello():\n    print(\"Hello, world!\")",
-    "def square(x):\n    return x * x",
-    "for i in range(10):\n    print(i)",
-    "import jax.numpy as jnp\n\nx = jnp.arange(10)\nprint(x.sum())",
-    "Hello, world!",
-    "Dear friend,\n\nThank you for your letter. I am well and I hope that you are well too.\n\nBest wishes",
-)  # fmt: skip
-FACT = {
-    "capital": ("The capital [city] of {x} is {y}.", "{x}'s capital [city] is {y}.", "{y} is the capital [city] of {x}.", "The seat of government of {x} is {y}.", "The capital of {x} is [the city of ]{y}.", "The name of the capital of {x} is {y}.", "In {x}, the capital city is {y}.", "The {d} capital is {y}."),
-    "currency": ("The [official ]currency (of|in|used in) {x} is the {y}.", "{x}'s currency is the {y}.", "In {x}, people pay with the {y}.", "People in {x} pay with the {y}.", "The money used in {x} is the {y}.", "The {d} currency is the {y}."),
-    "language": ("The [main |official ]language (of|in|spoken in) {x} is {y}.", "People in {x} speak {y}.", "In {x}, people speak {y}.", "The language spoken in {x} is {y}.", "Most people in {x} speak {y}."),
-    "continent": ("{x} is (in|located in|a country in|on the continent of|a country on the continent of) {y}.", "{x} is in {y}.", "The continent of {x} is {y}.", "On the map, {x} is in {y}."),
-    "city_country": ("{x} is in {y}.", "{x} is a city in {y}.", "The city of {x} is (in|located in) {y}.", "{x} is located in {y}."),
-    "landmark": ("{x} is in {y}.", "{x} is (located|found) in {y}.", "You can (see|visit) {x} in {y}.", "{x} is a famous sight in {y}."),
-}  # fmt: skip
+FAMOUS = facts.phrases("raw", "famous")
+FACT = facts.phrases("raw", "fact")
 
 
 def sentence(rng: random.Random, found: Relation, x: str) -> str:

@@ -7,12 +7,7 @@ from sgjax.demo.facts import Relation
 from sgjax.demo.grammar import capitalised, expand, joined, one_of, without_accents, without_article
 from sgjax.demo.skills.exchange import Exchange, Topic, Value, ask_for, follow
 
-TRUE_OR_FALSE = (
-    "true or false: {s}",
-    "(is it true|is it right|is it correct|am I right|would you agree) that {s}?",
-    "{s} (true or false|true|right|correct|is that right|is that true|isn't it|yes or no)?",
-    "(I think|I believe|someone told me|my friend says|I heard|I read that) {s} is (that|this) (right|true|correct)?",
-)
+TRUE_OR_FALSE = facts.phrases("relation", "true_or_false")
 
 
 def spoken(rng: random.Random, name: str) -> str:

@@ -9,34 +9,10 @@ from sgjax.demo.grammar import capitalised, expand, joined, one_of, without_arti
 from sgjax.demo.skills.exchange import Exchange, Value
 from sgjax.demo.skills.relation import spoken
 
-BRIEF = (
-    "{q} (in|using) (one|a single) word[.| please.]", "{q} (answer|reply|respond) (with|in|using) (one|a single|just one|only one) word[.| only.]", "{q} (just|only) the (name|answer|word)[.| please.]",
-    "{q} (answer|reply|respond) with (just|only) the (name|answer|word)[.]", "{q} [give a ]short answer[ please| only|].", "{q} no explanation[.| please.]", "{q} be brief.", "{q} (one word|answer only|name only|one-word answer|just the answer)[.]",
-    "(in one word|in a word|briefly|short answer|one word only|just the answer|answer in one word|with one word)[:|,] {q}", "{q} (do not|don't) (explain|add anything|write a sentence).", "{q} (reply|answer) with nothing else.",
-)  # fmt: skip
-AS_JSON = (
-    "{q} (answer|reply|respond|give the answer|return the answer) (in|as|with) [a ]JSON[ object] (with|using|having) [the ](keys|fields|key names|properties) {k}[.| only.]",
-    "{q} (use|give|return|output|write|produce|send) [only |just |a |me ]JSON[ object] with [the ](keys|fields) {k}.",
-    "{q} (as|in) JSON (with|using) [the ](keys|fields) {k}[.| please.]",
-    "{q} (return|output|give me|use|fill in|write) [only |this ](JSON|JSON format|the JSON|format|structure|JSON object): {e}",
-    "(answer|reply|respond) (in|as|with) [a ]JSON[ object] with [the ](keys|fields) {k}: {q}",
-    "(give|return|write|output|produce|generate|create|make) [me ](JSON|a JSON object|a JSON) with [the ](keys|fields) {k}[ for this question|]: {q}",
-    "JSON[ only][ please], (keys|fields) {k}: {q}",
-    "{q} JSON with {k}[ please].",
-    "{q} [I need |I want |]the answer as JSON, (keys|fields): {k}.",
-    "{q} (respond|answer) only with [valid ]JSON, (keys|using the keys) {k}.",
-    "{q} format: {e}",
-)  # fmt: skip
-PLAIN_JSON = ("{q} (answer|reply|respond) (in|as|with) JSON[.| please.]", "{q} (as|in) JSON[.| please.]", "{q} (return|output|use|give me) JSON[ only].", "(in|as) JSON: {q}", "JSON please: {q}")  # fmt: skip
-RECORD = (
-    "(give|return|write|make|create|output|produce|generate|show|send) [me ](a JSON object|JSON|a JSON record|a JSON|an object in JSON) (about|for|describing|on) {x} with [the ](keys|fields|properties) {k}.",
-    "(describe|represent|summarise) {x} (as|in) [a ]JSON[ object] with [the ](keys|fields) {k}.",
-    "{x} as JSON[, with| with|:] (keys|fields) {k}[.| please]",
-    "JSON (for|about) {x}: {k}",
-    "(fill in|complete|fill) [this JSON|the JSON|this object] for {x}: {e}",
-    "I need (a JSON object|JSON) for {x}, (keys|fields|with) {k}.",
-    "for {x}, (give|return|output) [only |]JSON with {k}.",
-)  # fmt: skip
+BRIEF = facts.phrases("shapes", "brief")
+AS_JSON = facts.phrases("shapes", "as_json")
+PLAIN_JSON = facts.phrases("shapes", "plain_json")
+RECORD = facts.phrases("shapes", "record")
 
 
 def keys_text(rng: random.Random, keys: list[str]) -> str:
@@ -99,12 +75,12 @@ def record(rng: random.Random) -> Exchange:
         columns = rng.sample(list(KEYS), rng.choice((1, 2, 2, 3, 3, 4)))
         if rng.random() < 0.6:
             columns.sort(key=list(KEYS).index)
-        values = {rng.choice(KEYS[c]): without_article(row[c]) for c in columns}
+        values: dict[str, Value] = {rng.choice(KEYS[c]): without_article(row[c]) for c in columns}
     else:
         name = rng.choice(list(facts.cities()))
         row = facts.cities()[name]
         some = [without_article(s) for s in row["attractions"][: rng.choice((2, 3))]]
-        every = {
+        every: dict[str, Value] = {
             "city": name,
             "name": name,
             "country": without_article(row["country"]),
@@ -174,7 +150,8 @@ def extraction(rng: random.Random) -> Exchange:
     keys = list(names) if rng.random() < 0.7 else rng.sample(names, rng.randint(1, len(names)))
     said = capitalised(expand(rng, text, **{k: str(v) for k, v in values.items()}))
     ways = (
-        "(extract|find|get) [the ]{k} (from|in) (this|the) (sentence|text)[ as JSON| and answer in JSON]: {s}",
+        "(extract|find|get) [the ]{k} (from|in) (this|the) (sentence|text)"
+        "[ as JSON| and answer in JSON]: {s}",
         "(extract|pull out) {k} as JSON: {s}",
         "{s} (give me|return|write) JSON with [the ](keys|fields) {k}.",
         "(turn|convert) this (sentence |text |)into JSON with [the ](keys|fields) {k}: {s}",

@@ -64,18 +64,7 @@ PLACES = (
     "a garden full of flowers",
     "a house on an island",
 )
-WANTS = (
-    ("wanted to see the sea", "saw the sea for the first time", "walk to the sea"),
-    ("wanted to find a friend", "had found a friend at last", "look for a friend"),
-    ("had lost a golden key", "found the golden key under a stone", "look for the key"),
-    ("dreamed of flying", "flew over the trees in a balloon", "build a balloon"),
-    ("wanted to learn to sing", "could sing a beautiful song", "practise every morning"),
-    ("was afraid of the dark", "was not afraid of the dark any more", "look at the stars"),
-    ("wanted to climb the highest mountain", "stood on top of the mountain", "climb the mountain"),
-    ("was very hungry", "ate a big bowl of warm soup", "look for something to eat"),
-    ("wanted to bake a cake", "baked the best cake in the land", "look for sugar and flour"),
-    ("could not sleep", "slept all night long", "ask the moon for help"),
-)  # fmt: skip
+WANTS = facts.phrases("stories", "wants")
 TROUBLES = (
     "it began to rain",
     "a strong wind blew",
@@ -106,15 +95,11 @@ MORALS = (
     "it is good to ask for help",
     "small ones can do great things",
 )
-ASK = (
-    "(tell|write|give|read|make up) me a [short |little |very short |bedtime |nice ]story[ about {h}| please|].", "(write|make up|invent|create) a [short |little |tiny |children's ]story about {h}.", "can you (tell|write) [me ]a [short ]story[ about {h}]?",
-    "I (want|would like) (to hear |)a [short ]story[ about {h}].", "a [short ]story about {h}[ please]", "once upon a time", "(once upon a time|Once upon a time),", "story[ time| please]!", "do you know a [good ]story?", "tell [my daughter|my son|us] a story[ about {h}].",
-    "continue: Once upon a time,", "(continue|finish|complete) (the|this) story: Once upon a time,", "start a story with 'Once upon a time'.",
-)  # fmt: skip
+ASK = facts.phrases("stories", "ask")
 
 
 def tale(rng: random.Random, hero: str = "", name: str = "") -> str:
-    """A story without its opening words; the hero keeps one noun, so that no pronoun can be wrong."""
+    """A story without its opening words; the hero is a noun throughout, never a wrong pronoun."""
     hero = hero or rng.choice(HEROES)
     who = f"{rng.choice(ADJECTIVES)} {hero}"
     article = "an" if who[0] in "aeio" else "a"
@@ -125,7 +110,8 @@ def tale(rng: random.Random, hero: str = "", name: str = "") -> str:
     again = subject[0].upper() + subject[1:]
     text = (
         f"there was {article} {who}{named} who lived in {rng.choice(PLACES)}. {again} {want}. "
-        f"One day {subject} went out to {plan}. But {rng.choice(TROUBLES)}, and {subject} did not know what to do. "
+        f"One day {subject} went out to {plan}. But {rng.choice(TROUBLES)}, "
+        f"and {subject} did not know what to do. "
         f"Then a {friend} came by and {rng.choice(HELPS)}. Together they went on, "
         f"and in the evening {subject} {done}. {rng.choice(ENDINGS[:4])}"
     )

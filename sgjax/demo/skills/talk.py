@@ -6,17 +6,9 @@ from sgjax.demo import facts
 from sgjax.demo.grammar import expand, one_of
 from sgjax.demo.skills.exchange import Exchange
 
-NONSENSE_PARTS = (
-    "blor fim grun plax snor vib quat zem tro dak wug lish morp fen gli sprock tarn".split()
-)
+NONSENSE_PARTS = facts.phrases("talk", "nonsense_parts")
 # The refusal by what the question is about, found by words that only such questions have.
-REASONS = (
-    ("unsafe", ("bomb", "weapon", "hack", "steal", "pick a lock", "break into", "poison", "cheat", "drugs", "gun", "write a virus", "hurt", "lie detector", "forge")),
-    ("act", ("book me", "reserve", "order me", "order a", "order pizza", "buy me", "buy a t", "buy a f", "book a", "play ", "show me a", "draw ", "call ", "order a", "order me", "print ", "turn on", "switch off", "set a", "send ", "open ", "search", "look up", "google", "browse", "access the internet", "see me", "hear me", "read my file", "this picture", "taxi")),
-    ("personal", ("my name", " my ", "do i live", "was i born", "am i", "did i", "who am i", "old am i", "do i have", "do i own", "do i work")),
-    ("future", ("will win", "lottery", "predict", "what will", "next week?", "next year?", "who will", "when will", "will i ", "how much will")),
-    ("live", ("weather", "raining", "sunny", "snow", "windy", "forecast", "temperature is it", "time is it", "current time", "the time", "exact time", "date", "day is it", "year is it", "yesterday", "today", "this morning", "last night", "news", "headlines", "price", "cost", "exchange rate", "umbrella")),
-)  # fmt: skip
+REASONS = facts.phrases("talk", "reasons")
 
 
 def smalltalk(rng: random.Random) -> Exchange:

@@ -6,14 +6,7 @@ from sgjax.demo import facts
 from sgjax.demo.grammar import capitalised, expand, one_of
 from sgjax.demo.skills.exchange import Exchange, Topic
 
-DEFINE = (
-    "what (is|is|exactly is) {a}?", "what is {a}?", "what's {a}?", "define {t}.", "define {a}.", "define the (word|term) ('{t}'|{t}).", "what does [the word |the term ]('{t}'|{t}) mean?",
-    "what is the (meaning|definition) of [the word |the term ]('{t}'|{t})?", "(give|write|tell) me (a |a short |the |a brief )definition of {t}.", "explain [the word |the term |what {a} is|]{t}.",
-    "(explain|tell me|describe) what {a} is[ in one sentence| in simple words| briefly| please|].", "can you (explain|tell me|describe) what {a} is?", "can you define ('{t}'|{t})[ for me]?", "what do (you|we|people) mean by {t}?",
-    "meaning of {t}", "definition of {t}[ please|?]", "{t}: meaning?", "how would you (define|explain|describe) {t}[ to a child| in one sentence|]?", "do you know what {a} is?", "in one sentence, what is {a}?",
-    "I don't know [the word |what ]{t}[ means]. (what is it|explain it|can you help)?", "describe {a}[ in a sentence| briefly|].", "what (kind of thing|sort of thing) is {a}?", "tell me what {t} means.", "{t} means what?", "could you say what {a} is?",
-    "what (exactly )is meant by {t}?", "what are {p}?", "explain {a}[ simply| briefly| to me| in one sentence|].", "tell me about {p}.", "give me a one-sentence (explanation|definition) of {t}.", "what's the meaning of {t}?",
-)  # fmt: skip
+DEFINE = facts.phrases("words", "define")
 AGAIN = (
     "and {a}?",
     "what about {a}?",
