@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int32
 
 from sgjax.layers.weight import Weight
+from sgjax.sharding.rules import RULES, spec
 
 
 class Embed(nnx.Module):
@@ -19,8 +21,24 @@ class Embed(nnx.Module):
         self.vocab_size = vocab_size
         self.table = Weight((vocab_size + padding, d_model), "V D")
 
-    def __call__(self, tokens: Int32[Array, "T"]) -> Float[Array, "T D"]:
-        return self.table[...].at[tokens].get(mode="promise_in_bounds")
+    def __call__(self, tokens: Int32[Array, "T"], mesh: Mesh) -> Float[Array, "T D"]:
+        """The tokens' rows. Devices look up those they have, and add up.
+
+        (Left to itself, the compiler gathers the whole table on every device for a single token.)
+        """
+        axes = RULES["V"]
+
+        def look_up(table: Array, tokens: Array) -> Array:
+            first = jax.lax.axis_index(axes) * table.shape[0]
+            # Negative indices would count from the end: those below `first` go past it instead.
+            at = jnp.where(tokens < first, table.shape[0], tokens - first)
+            rows = table.at[at].get(mode="fill", fill_value=0)
+            return jax.lax.psum(rows, axes)
+
+        specs = (spec("V D"), spec("T"))
+        return jax.shard_map(look_up, mesh=mesh, in_specs=specs, out_specs=spec("T D"))(
+            self.table[...], tokens
+        )
 
     def logits(self, x: Float[Array, "R D"]) -> Float[Array, "R V"]:
         """x times the table's rows, in float32."""

@@ -38,7 +38,7 @@ class Decoder(nnx.Module):
     ) -> tuple[Float[Array, "R V"], list[LayerKV]]:
         mesh = self.placement.mesh
         step = dataclasses.replace(step, placed=self.placement)
-        x = constrain(self.embed(step.tokens), "T D", mesh)
+        x = constrain(self.embed(step.tokens, mesh), "T D", mesh)
         new_kv = []
         for block, layer_kv in zip(self.blocks, kv, strict=True):
             graphdef, state = nnx.split(block)

@@ -140,7 +140,7 @@ actions = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 4)
 @given(actions=actions)
 def test_random_lives_of_many_requests(engine, actions):
     engine.forget()

@@ -7,6 +7,7 @@ from sgjax.layers.embed import Embed
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.layers.weight import Part
+from sgjax.sharding.mesh import make_mesh
 from tests.layers.values import filled
 
 SIZES = {"D": 6, "K": 2, "G": 3, "H": 4}
@@ -83,6 +84,14 @@ def test_logits_are_float32_whatever_the_weights_are():
     embed = Embed(5, 6)
     embed = filled(embed)
     embed.table.set_value(embed.table[...].astype(jnp.bfloat16))
-    x = embed(jnp.array([1, 2], jnp.int32))
+    x = embed(jnp.array([1, 2], jnp.int32), make_mesh(1))
     assert x.dtype == jnp.bfloat16
     assert embed.logits(x).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_every_token_gets_its_own_row_on_however_many_devices(tp):
+    embed = filled(Embed(5, 6, padding=1))
+    tokens = jnp.array([0, 4, 2, 3, 1, 0], jnp.int32)
+    rows = embed(tokens, make_mesh(tp))
+    assert np.array_equal(rows, np.asarray(embed.table[...])[np.asarray(tokens)])
