@@ -95,13 +95,14 @@ class WaitingQueue:
         return sorted(requests, key=num_found, reverse=True)
 
     def _by_branch(self, requests: list[Request]) -> list[Request]:
+        root = self._cache.tree.root
         paths = {}
         for request in requests:
             node, _ = self._cache.locate(request, request.hit_limit)
-            paths[request] = path = []
-            while node is not None:
-                path.append(node)
+            paths[request] = path = [node]
+            while node is not root:
                 node = node.parent
+                path.append(node)
         weights = Counter(node for path in paths.values() for node in path)
 
         def place(request: Request) -> list[tuple[int, int]]:
