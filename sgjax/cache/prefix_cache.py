@@ -14,7 +14,7 @@ written by its next owner after any step that was planned before and still names
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from sgjax.cache.pool import PagePool
@@ -134,7 +134,7 @@ class PrefixCache:
         self.tree.clear()
         self.pool = PagePool(self.pool.num_pages)
 
-    def check(self, holders: list[Holder]) -> None:
+    def check(self, holders: Sequence[Holder]) -> None:
         """Checks, slowly, that every page has exactly one owner and every lock a holder.
 
         Raises:
@@ -172,7 +172,7 @@ class PrefixCache:
         holder.cache_node, holder.num_cache_pages, holder.pages = None, 0, []
 
 
-def _owner_faults(cache: PrefixCache, holders: list[Holder]) -> Iterator[str]:
+def _owner_faults(cache: PrefixCache, holders: Sequence[Holder]) -> Iterator[str]:
     claims = [("the pool", page) for page in cache.pool.free_pages]
     claims += [("the tree", page) for node in cache.tree.nodes() for page in node.pages]
     claims += [
@@ -191,10 +191,10 @@ def _owner_faults(cache: PrefixCache, holders: list[Holder]) -> Iterator[str]:
         yield f"there are no pages {sorted(strange)}"
 
 
-def _lock_faults(tree: RadixTree, holders: list[Holder]) -> Iterator[str]:
+def _lock_faults(tree: RadixTree, holders: Sequence[Holder]) -> Iterator[str]:
     locks: Counter[Node] = Counter()
     for number, holder in enumerate(holders):
-        path = _path(tree, holder.cache_node)
+        path = _path(holder.cache_node)
         locks.update(path)
         if [page for node in path for page in node.pages] != holder.pages[: holder.num_cache_pages]:
             yield f"request {number} does not have the pages of the node on which it stands"
@@ -210,9 +210,9 @@ def _lock_faults(tree: RadixTree, holders: list[Holder]) -> Iterator[str]:
         yield f"the tree counts {tree.num_evictable} evictable pages, which is wrong"
 
 
-def _path(tree: RadixTree, node: Node | None) -> list[Node]:
+def _path(node: Node | None) -> list[Node]:
     path: list[Node] = []
-    while node is not None and node is not tree.root:
+    while node is not None and node.pages:  # a root, of this tree or a former one, has none
         path.append(node)
         node = node.parent
     return path[::-1]
