@@ -54,9 +54,7 @@ class ContextTooLong(RequestError):
 
     code = "context_length_exceeded"
 
-    def __init__(
-        self, num_prompt: int, limit: int, *, num_new: int = 0, param: str | None = None
-    ):
+    def __init__(self, num_prompt: int, limit: int, *, num_new: int = 0, param: str | None = None):
         new = f" and {num_new} more are asked for" if num_new else ""
         super().__init__(
             f"This model's maximum context length is {limit} tokens, but the prompt has "
@@ -131,7 +129,7 @@ class EngineDead(_Unavailable):
 
 
 def revive(kind: str, message: str, param: str | None = None) -> RequestError:
-    """Makes a RequestError again on the other side of a wire, from its class's name and its text."""
+    """Makes a RequestError again behind a wire, from its class's name and its text."""
     kinds = {cls.__name__: cls for cls in RequestError.__subclasses__()}
     error = RequestError.__new__(kinds.get(kind, InvalidRequest))
     RequestError.__init__(error, message, param=param)

@@ -87,7 +87,7 @@ class SamplingParams:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """Brings the shapes that JSON offers (a string or list of stops, string keys) to the fields'."""
+    """Brings what JSON offers (a string or list of stops, string keys) to the field's type."""
     if key == "stop":
         return (value,) if isinstance(value, str) else _tuple(key, value)
     if key == "stop_token_ids":
@@ -132,6 +132,7 @@ _INTS = {
     "n": (1, MAX_N),
     "seed": (-(2**63), 2**63 - 1),
 }
+_FLAGS = ("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim")
 
 
 def _check_ranges(params: SamplingParams) -> None:
@@ -163,9 +164,7 @@ def _check_int(name: str, value: Any, low: int, high: int, extra: str = "") -> N
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequest(f"{name} must be an integer, not {value!r}.", param=name)
     if not low <= value <= high:
-        raise InvalidRequest(
-            f"{name} must be in [{low}, {high}]{extra}, not {value}.", param=name
-        )
+        raise InvalidRequest(f"{name} must be in [{low}, {high}]{extra}, not {value}.", param=name)
 
 
 def _check_lists(params: SamplingParams) -> None:
@@ -194,10 +193,11 @@ def _check_lists(params: SamplingParams) -> None:
         )
     for token, value in bias.items():
         _check_int("logit_bias", token, 0, 2**31 - 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -100 <= value <= 100:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not -100 <= value <= 100:
             raise InvalidRequest(
                 f"A logit_bias must be a number in [-100, 100], not {value!r}.", param="logit_bias"
             )
-    for name in ("ignore_eos", "skip_special_tokens", "spaces_between_special_tokens", "no_stop_trim"):
+    for name in _FLAGS:
         if not isinstance(getattr(params, name), bool):
             raise InvalidRequest(f"{name} must be true or false.", param=name)

@@ -11,7 +11,7 @@ nobody locks are evicted, the longest unused first.
 """
 
 import heapq
-from typing import Self
+from typing import cast
 
 TOKEN_BYTES = 4
 
@@ -36,14 +36,15 @@ class Node:
     )
 
     def __init__(
-        self, parent: Self | None, edge: object, key: bytes, pages: list[int], serial: int
+        self, parent: "Node | None", edge: object, key: bytes, pages: list[int], serial: int
     ):
-        self.parent = parent
+        # The root has none: nobody looks past it, and whoever does had better fail.
+        self.parent = cast(Node, parent)
         self.edge = edge
         """Its key in the parent's `children`."""
         self.key = key
         self.pages = pages
-        self.children: dict[object, Self] = {}
+        self.children: dict[object, Node] = {}
         self.num_locks = 0
         self.used = 0
         """The tree's clock when it was matched or let go last."""

@@ -15,6 +15,9 @@ from typing import Any
 
 from sgjax.sampling_params import MAX_NEW_TOKENS, SamplingParams
 
+NO_SLOT = -1
+"""The slot of a request that does not run."""
+
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Request:
@@ -41,7 +44,7 @@ class Request:
     num_in_flight: int = 0
 
     # What it holds: a slot of the device's per-request arrays, and pages of the cache.
-    slot: int | None = None
+    slot: int = NO_SLOT
     pages: list[int] = dataclasses.field(default_factory=list)
     cache_node: Any = None
     """Where it stands in the prefix tree: a handle of PrefixCache, nobody else's business."""

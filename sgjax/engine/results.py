@@ -44,9 +44,11 @@ def prompt_logprobs(row: Row, results: StepResults, first: int) -> Logprobs:
 
 def logprobs(request: Request, results: StepResults, tokens: list[int], first: int) -> Logprobs:
     """The logprobs of `tokens`, the targets of the entries from `first` on."""
+    assert results.logprobs is not None, "a step of this request computes logprobs"
     part = slice(first, first + len(tokens))
     top = None
     if request.top_logprobs:
+        assert results.top_logprobs is not None and results.top_ids is not None
         values = results.top_logprobs[part, : request.top_logprobs].tolist()
         ids = results.top_ids[part, : request.top_logprobs].tolist()
         top = [list(zip(*pair, strict=True)) for pair in zip(values, ids, strict=True)]

@@ -24,7 +24,7 @@ from sgjax.engine.limits import Limits
 from sgjax.engine.messages import Logprobs
 from sgjax.engine.plan import Plan
 from sgjax.engine.policy import Policy, WaitingQueue
-from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.request import NO_SLOT, FinishReason, Request
 from sgjax.engine.reserve import Reserve
 from sgjax.engine.results import NOT_FINITE, Output, finish_reason, logprobs, prompt_logprobs
 from sgjax.engine.stats import Stats
@@ -185,7 +185,7 @@ class Scheduler:
     def _end(self, request: Request, finish: FinishReason, *, keep: bool = True) -> None:
         request.finish_reason = finish
         del self._by_rid[request.rid]
-        if request.slot is None:
+        if request.slot == NO_SLOT:
             self._waiting.remove(request)
         else:
             self._stop(request, keep=keep)
@@ -198,7 +198,7 @@ class Scheduler:
         else:
             self._cache.forget(request, request.num_known)
         self._slots.append(request.slot)
-        request.slot = None
+        request.slot = NO_SLOT
         request.num_computed = request.num_in_flight = 0
         self._prefilling.pop(request, None)
         self._decoding.pop(request, None)
@@ -433,7 +433,7 @@ class Scheduler:
         self._slots = list(range(self.limits.num_slots - 1, -1, -1))
         self._cache.reset()
         for request in running:
-            request.slot = request.cache_node = None
+            request.slot, request.cache_node = NO_SLOT, None
             request.pages = []
             request.num_cache_pages = request.num_computed = request.num_in_flight = 0
             request.num_retractions += 1

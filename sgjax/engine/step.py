@@ -15,7 +15,7 @@ from jaxtyping import Array, Int32
 
 from sgjax.engine.batch import Batch, Row
 from sgjax.engine.buckets import Bucket
-from sgjax.engine.request import Request
+from sgjax.engine.request import NO_SLOT, Request
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.layers.inputs import StepInputs
 from sgjax.sampling_params import SamplingParams
@@ -200,7 +200,7 @@ class SampleParams:
         self._rows[:] = self._row(0, SamplingParams())
 
     def set(self, request: Request) -> None:
-        assert request.slot is not None
+        assert request.slot != NO_SLOT
         self._rows[request.slot] = self._row(request.seed, request.params)
 
     def columns(self, slots: np.ndarray) -> dict[str, np.ndarray]:

@@ -92,7 +92,7 @@ def _read_params(value: Any) -> SamplingParams:
         if name in _UNSUPPORTED and each:
             raise InvalidRequest(f"{name} is not supported yet. Leave it out.", param=name)
         if name not in _UNSUPPORTED and name not in _IGNORED:
-            said[_OTHER_NAMES.get(name, name)] = each
+            said[_OTHER_NAMES.get(name) or name] = each
     return SamplingParams.from_dict(said)
 
 

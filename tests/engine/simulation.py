@@ -6,7 +6,7 @@ from sgjax.cache.prefix_cache import PrefixCache
 from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.limits import Limits
 from sgjax.engine.messages import Logprobs
-from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.request import NO_SLOT, FinishReason, Request
 from sgjax.engine.results import Output
 from sgjax.engine.scheduler import Scheduler
 from tests.engine.paged_device import PagedDevice, logprob, make_request, plain_outputs
@@ -156,7 +156,7 @@ class Simulation:
     def _end(self, requests: list[Request]) -> None:
         for request in requests:
             assert request.finish_reason and request.rid not in self.ended
-            assert request.slot is None and not request.pages
+            assert request.slot == NO_SLOT and not request.pages
             self.ended.add(request.rid)
 
 
