@@ -1,16 +1,15 @@
 """Scores a checkpoint on the held-out questions: `python -m sgjax.demo.evaluate --model DIR`."""
 
 import argparse
+import contextlib
 import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
+import sgjax
 from sgjax.demo.corpus import HELD_OUT
+from sgjax.text import ChatTemplate
 
 MODEL = Path(__file__).parent / "model"
 EXAMPLES = (
@@ -35,29 +34,25 @@ SHOWN = (
 
 
 class Chat:
-    """A checkpoint that answers, for scoring only."""
+    """A checkpoint that answers, served by an engine of its own. Close it."""
 
     def __init__(self, folder: Path):
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        options = {"max_running_requests": 1, "max_total_tokens": 8192, "random_seed": 0}
+        self.engine = sgjax.Engine(model_path=str(folder), **options)
+        self.template = ChatTemplate.load(folder)
+        self.close = self.engine.shutdown
 
-    def complete(self, text: str, temperature: float = 0.0, num_tokens: int = 160) -> str:
-        """What follows a text that is already rendered, up to the end of the turn."""
-        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-        how = {"do_sample": True, "temperature": temperature, "top_p": 0.9}
-        if not temperature:
-            how = {"do_sample": False, "temperature": None, "top_p": None}
-        with torch.inference_mode():
-            out = self.model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=num_tokens, **how
-            )
-        return self.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    def complete(self, text: str, temperature: float = 0.0, *, special: bool = False) -> str:
+        """What follows a text, up to the end of the turn. `special`: BOS comes before the text."""
+        assert self.engine.tokenizer is not None
+        ids = self.engine.tokenizer.encode(text, add_special_tokens=special)
+        how = {"temperature": temperature, "top_p": 0.9, "max_new_tokens": 160}
+        output = self.engine.generate(input_ids=ids, sampling_params=how)
+        assert isinstance(output, dict)
+        return output["text"]
 
     def reply(self, messages: list[dict[str, str]], temperature: float = 0.0) -> str:
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        return self.complete(text, temperature)
+        return self.complete(self.template.render(messages), temperature)
 
     def converse(self, messages: list[dict[str, str]], temperature: float = 0.0) -> list[str]:
         """The replies to all user turns that have no reply of their own yet."""
@@ -71,7 +66,7 @@ class Chat:
         return replies
 
     def continue_text(self, prompt: str, temperature: float = 0.0) -> str:
-        return self.complete("<|bos|>" + prompt, temperature)
+        return self.complete(prompt, temperature, special=True)
 
 
 def contains(text: str, phrase: str) -> bool:
@@ -140,14 +135,16 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--show", action="store_true", help="also answer some examples")
     args = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # faster for a model this small
-    chat = Chat(args.model)
+    with contextlib.closing(Chat(args.model)) as chat:
+        report(chat, show_examples=args.show)
+
+
+def report(chat: Chat, *, show_examples: bool) -> None:
     right, asked = score(chat)
     print(f"held-out questions: {right.total()} right of {asked.total()}")
     for name in asked:
         print(f"  {name}: {right[name]} of {asked[name]}")
-    if args.show:
+    if show_examples:
         for temperature in (0.0, 0.7):
             print(f"\n--- temperature {temperature}")
             show(chat, temperature)

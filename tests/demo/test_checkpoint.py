@@ -1,17 +1,16 @@
 """The committed checkpoint loads in transformers, stays small and answers the README's examples."""
 
+import contextlib
 import itertools
 import json
 import warnings
 
 import pytest
-import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sgjax.demo.corpus import documents
 from sgjax.demo.evaluate import MODEL, Chat, is_right
 from sgjax.demo.tokenizer import encode
-
-pytestmark = pytest.mark.torch
 
 CONVERSATION = [
     {"role": "system", "content": "You are a helpful assistant."},
@@ -23,22 +22,27 @@ CONVERSATION = [
 
 @pytest.fixture(scope="module")
 def chat():
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield Chat(MODEL)
-    torch.set_num_threads(num_threads)
+    with contextlib.closing(Chat(MODEL)) as chat:
+        yield chat
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(MODEL)
 
 
 def test_the_checkpoint_is_at_most_25_megabytes():
     assert sum(file.stat().st_size for file in MODEL.iterdir()) <= 25e6
 
 
-def test_the_checkpoint_is_a_llama_with_a_context_of_8192(chat):
+@pytest.mark.torch
+def test_transformers_loads_the_checkpoint_as_a_llama_with_a_context_of_8192():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model = AutoModelForCausalLM.from_pretrained(MODEL)
     assert json.loads((MODEL / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
-    assert chat.model.config.max_position_embeddings >= 8192
-    assert 5e6 < sum(p.numel() for p in chat.model.parameters()) < 12e6
+    assert model.config.max_position_embeddings >= 8192
+    assert 5e6 < sum(p.numel() for p in model.parameters()) < 12e6
 
 
 @pytest.mark.parametrize(
@@ -52,31 +56,29 @@ def test_the_checkpoint_is_a_llama_with_a_context_of_8192(chat):
         "",
     ],
 )
-def test_any_text_survives_the_tokenizer(chat, text):
-    ids = chat.tokenizer(text).input_ids
-    assert chat.tokenizer.decode(ids, skip_special_tokens=True) == text
+def test_any_text_survives_the_tokenizer(tokenizer, text):
+    ids = tokenizer(text).input_ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_digits_are_read_one_by_one(chat):
-    assert chat.tokenizer.tokenize("2026") == ["2", "0", "2", "6"]
+def test_digits_are_read_one_by_one(tokenizer):
+    assert tokenizer.tokenize("2026") == ["2", "0", "2", "6"]
 
 
-def test_the_chat_template_marks_each_role_and_the_turn_to_come(chat):
-    text = chat.tokenizer.apply_chat_template(
-        CONVERSATION, tokenize=False, add_generation_prompt=True
-    )
+def test_the_chat_template_marks_each_role_and_the_turn_to_come(tokenizer):
+    text = tokenizer.apply_chat_template(CONVERSATION, tokenize=False, add_generation_prompt=True)
     assert text == (
         "<|bos|><|system|>You are a helpful assistant.<|end|><|user|>What is 12 + 3?<|end|>"
         "<|assistant|>12 + 3 = 15<|end|><|user|>Thanks!<|end|><|assistant|>"
     )
 
 
-def test_training_reads_what_the_chat_template_writes(chat):
+def test_training_reads_what_the_chat_template_writes(tokenizer):
     chats = (d for d in documents("template") if d.turns[0][0] != "text")
     for document in itertools.islice(chats, 50):
         messages = [{"role": role, "content": text} for role, text in document.turns]
-        ids = chat.tokenizer.apply_chat_template(messages, tokenize=True).input_ids
-        assert encode(chat.tokenizer.backend_tokenizer, [document])[0].tokens.tolist() == ids
+        ids = tokenizer.apply_chat_template(messages, tokenize=True).input_ids
+        assert encode(tokenizer.backend_tokenizer, [document])[0].tokens.tolist() == ids
 
 
 def test_the_capital_and_then_its_attractions(chat):
