@@ -125,7 +125,6 @@ def test_decoding_agrees_with_reading_the_same_tokens_as_a_prompt(server):
                 body["logprob_start_len"] = len(prompt) - 1
                 body["cache_salt"] = "apart"
                 params["max_new_tokens"] = 0
-                params["cache_salt"] = "apart"
                 read = (await client.post("/generate", json=body)).json()
                 entries = read["meta_info"]["input_token_logprobs"][-64:]
                 return [abs(a - b[0]) for a, b in zip(decoded, entries, strict=True)]
