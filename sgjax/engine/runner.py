@@ -287,7 +287,8 @@ def _biases(batch: Batch) -> list[tuple[int, int, float]]:
 
 def _row_biases(row: Row) -> list[tuple[int, float]]:
     request = row.request
-    biases = list((request.params.logit_bias or {}).items())
+    wanted = request.params.logit_bias or {}
+    biases = [(token, float(value)) for token, value in wanted.items()]
     if row.end - request.num_prompt < request.params.min_new_tokens:
         biases += [(token, -np.inf) for token in request.stop_ids]
     return biases
