@@ -152,19 +152,3 @@ def test_skips_have_a_reason_that_a_user_would_accept(path: Path):
         name = ast.unparse(node.func)
         if name in {"pytest.skip", "pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail"}:
             assert SKIP_REASONS.search(ast.unparse(node)), f"{path}:{node.lineno}"
-
-
-PLACES = re.compile(r"(?<![\w.])/(work|root|home|farm)/\w|\bpypi\.org|pythonhosted")
-
-
-def test_no_file_names_a_machine_s_folders_or_a_registry():
-    files = [*SOURCES, *TESTS, *ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "Makefile"]
-    files += [*(ROOT / "docs").rglob("*.md"), *(ROOT / "configs").rglob("*.*")]
-    here = Path(__file__).resolve()
-    found = [
-        f"{path.relative_to(ROOT)}: {match.group()}"
-        for path in files
-        if path.is_file() and path.resolve() != here
-        for match in PLACES.finditer(path.read_text())
-    ]
-    assert found == []
