@@ -101,6 +101,7 @@ class ModelRunner:
 
     def reset(self) -> None:
         """Makes the device's state anew: after a failed step the old one may be lost."""
+        del self._state  # there is no room for two
         self._state = self._new_state()
 
     def launch(self, batch: Batch) -> LaunchedStep:

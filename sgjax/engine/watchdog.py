@@ -12,7 +12,7 @@ logger = logging.getLogger("sgjax.engine")
 
 
 class Watchdog:
-    """Watches the phases (load, compile, step) of one thread from another.
+    """Watches the phases (compile, step) of one thread from another.
 
     `on_expire` is called once, from the watchdog's thread, with a sentence that names the phase;
     the hung thread itself cannot be helped.
