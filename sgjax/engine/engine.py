@@ -93,8 +93,8 @@ class Engine:
 
     def run(self) -> None:
         """Compiles, serves, and returns when it is told to stop."""
-        self.start()
         try:
+            self.start()
             while not self._stopping:
                 self.turn()
         finally:

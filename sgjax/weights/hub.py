@@ -12,16 +12,16 @@ EXCLUDED = ["*/*", "consolidated*"]
 
 
 def resolve(model_path: str, revision: str | None = None) -> Path:
-    """The folder of a model: an existing one, "demo" (the built-in model), or a hub id, fetched.
+    """The folder of a model: "demo" (the built-in one), an existing folder, or a hub id, fetched.
 
     Raises:
         ConfigError: where it is none of them, or cannot be fetched; says where was looked.
     """
+    if model_path == "demo":  # a folder of that name is ./demo
+        return _demo()
     folder = Path(model_path).expanduser()
     if folder.is_dir():
         return folder
-    if model_path == "demo":
-        return _demo()
     if folder.exists():
         raise ConfigError(f"{folder} is a file; a model is a folder with config.json and weights.")
     return _fetch(model_path, revision)

@@ -1,49 +1,20 @@
-"""The Triton kernels compile for an H200, machine code and all, on a machine without a GPU.
-
-`h200_target.txtpb` describes the GPU to the compiler: what
-`jax._src.lib.xla_client.get_topology_for_devices(jax.devices()).target_config` gave on one with
-JAX 0.11, less the fields that JAX 0.10 does not know.
-"""
-
-import functools
-import pathlib
+"""The Triton kernels compile for an H200, machine code and all, on a machine without a GPU."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from jax.experimental import topologies
-from jax.experimental.compilation_cache import compilation_cache
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, triton
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
-pytest.importorskip(
-    "jax_plugins.xla_cuda13",
-    reason="compiling for CUDA needs jax-cuda13-plugin and jax-cuda13-pjrt (no GPU): "
-    "pip install --no-deps both, of the version of jax",
-)
+pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
 
 @pytest.fixture(autouse=True)
-def no_compilation_cache():
-    """A program for a device that is not there can be kept in the cache, but not read from it."""
-    before = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_enable_compilation_cache", before)
-    compilation_cache.reset_cache()
-
-
-@functools.cache
-def h200() -> Mesh:
-    """A mesh of one H200 that is not there."""
-    target = pathlib.Path(__file__).with_name("h200_target.txtpb").read_text()
-    devices = topologies.get_topology_desc(
-        platform="cuda", target_config=target, topology="1x1x1"
-    ).devices
-    return Mesh(np.array(devices), ("x",))
+def uncached():
+    with no_compilation_cache():
+        yield
 
 
 def compiled_text(
@@ -53,7 +24,7 @@ def compiled_text(
     K, G, H = heads
 
     def array(*shape, dtype=jnp.int32):
-        sharding = NamedSharding(h200(), PartitionSpec())
+        sharding = NamedSharding(h200s(), PartitionSpec())
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
     def op(q, k, v, *columns):
@@ -72,7 +43,7 @@ def compiled_text(
 
     cache = array(65536, K, H, dtype=dtype)
     columns = array(num_rows, 512), *(array(num_rows) for _ in range(3)), array()
-    with jax.sharding.use_abstract_mesh(h200().abstract_mesh):
+    with jax.sharding.use_abstract_mesh(h200s().abstract_mesh):
         traced = jax.jit(op).trace(array(tokens, K, G, H, dtype=dtype), cache, cache, *columns)
         return traced.lower().compile().as_text()
 

@@ -45,10 +45,11 @@ def server(tmp_path):
         "demo",
         *map(str, options),
     ]
-    with (tmp_path / "log").open("w+") as log, subprocess.Popen(command, stderr=log) as process:
+    path = tmp_path / "log"
+    with path.open("w") as log, subprocess.Popen(command, stderr=log) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_ready(url, process, log)
+            _wait_until_ready(url, process, path)
             yield Server(url, process)
         finally:
             process.terminate()
@@ -58,8 +59,7 @@ def server(tmp_path):
 def _wait_until_ready(url, process, log):
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
-        log.seek(0)
-        assert process.poll() is None, log.read()
+        assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/health/ready").status_code == 200:
                 return

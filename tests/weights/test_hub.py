@@ -9,6 +9,13 @@ def test_a_folder_is_itself(tmp_path):
     assert resolve(str(tmp_path)) == tmp_path
 
 
+def test_the_built_in_model_is_found_whatever_folders_are_here(monkeypatch, tmp_path):
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (resolve("demo") / "model.safetensors").is_file()
+    assert resolve("./demo").resolve() == tmp_path / "demo"
+
+
 def test_a_model_that_is_not_here_offline_is_an_error_that_says_where_was_looked(monkeypatch):
     with pytest.raises(ConfigError) as error:
         resolve("nobody/such-a-model")
