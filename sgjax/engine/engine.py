@@ -47,12 +47,17 @@ logger = logging.getLogger("sgjax.engine")
 Send = Callable[[list[Event]], None]
 
 
-def run_engine(config: ServeConfig, inbox: "queue.SimpleQueue[Command]", send: Send) -> None:
-    """Starts an engine in this thread and runs it until a Shutdown comes."""
+def run_engine(
+    config: ServeConfig, inbox: "queue.SimpleQueue[Command]", send: Send, *, wait: bool = True
+) -> None:
+    """Starts an engine in this thread and runs it until a Shutdown comes.
+
+    Without `wait` it returns though programs are being compiled: for a process that ends then.
+    """
     watchdog = Watchdog(config.watchdog_timeout_s, lambda text: send([Failed(text)]))
     try:
         setup = prepare(config, lambda progress: send([progress]))
-        Engine(config, setup, inbox, send, watchdog).run()
+        Engine(config, setup, inbox, send, watchdog).run(wait=wait)
     except errors.ConfigError as error:
         send([Failed(str(error), config=True)])
     except Exception as error:  # the loop's edge: whatever it is, the front must hear of it
@@ -91,14 +96,14 @@ class Engine:
         self._stopping = False
         self._ready = False
 
-    def run(self) -> None:
-        """Compiles, serves, and returns when it is told to stop."""
+    def run(self, *, wait: bool) -> None:
+        """Compiles, serves, and returns when it is told to stop. `wait`: see `close`."""
         try:
             self.start()
             while not self._stopping:
                 self.turn()
         finally:
-            self.close()
+            self.close(wait=wait)
 
     def start(self) -> None:
         """Compiles what serving needs, and says that it serves."""
@@ -119,12 +124,12 @@ class Engine:
         self._pending = self._step(self._pending)
         self._check_ready()
 
-    def close(self) -> None:
-        """Ends all requests and stops compiling."""
+    def close(self, *, wait: bool = True) -> None:
+        """Ends all requests and stops compiling; `wait`: until no thread is left that does."""
         self._end(self._scheduler.abort(None, "the engine was shut down"))
         if self._compiles is not None:
             self._compiles.close()
-        self._runner.close()
+        self._runner.close(wait=wait)
 
     def _check_pages(self) -> None:
         """Between two bursts of work: pages that do not add up are said, counted and mended."""

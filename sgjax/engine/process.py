@@ -49,7 +49,7 @@ def main(folder: str) -> None:
 
     from sgjax.engine.engine import run_engine  # imports JAX
 
-    run_engine(config, inbox, send)
+    run_engine(config, inbox, send, wait=False)
     with sending:
         events.close()
     sys.stderr.flush()

@@ -67,10 +67,10 @@ class Programs:
                 return future.exception()
         return None
 
-    def close(self) -> None:
-        """Gives up what has not begun; nobody waits for what has."""
+    def close(self, *, wait: bool) -> None:
+        """Gives up what has not begun, and may wait for what has."""
         self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def _compile_one(self, key: Key) -> None:
         if self._closed or key in self._compiled:

@@ -137,8 +137,9 @@ class ModelRunner:
                 output.copy_to_host_async()
         return LaunchedStep(batch, sampled)
 
-    def close(self) -> None:
-        self.programs.close()
+    def close(self, *, wait: bool) -> None:
+        """Stops compiling; `wait`: until what has begun is done."""
+        self.programs.close(wait=wait)
 
     def _has(self, bucket: Bucket, variant: Variant) -> bool:
         keys = (("forward", bucket), ("sample", bucket.num_logits, variant))

@@ -90,8 +90,6 @@ def test_a_life_of_an_engine(client, config, no_leaks):
             assert stats.num_free_pages + stats.num_cached_pages == stats.num_pages
             assert await engine.flush_cache()
             assert (await engine.stats()).num_cached_pages == 0
-            while not engine.is_ready:  # a compilation under way outlives the engine
-                await asyncio.sleep(0.05)
         assert not engine.is_alive
         with pytest.raises(EngineDead, match="shut down"):
             await generate(engine)
