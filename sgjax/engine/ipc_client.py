@@ -20,11 +20,13 @@ from sgjax.engine.process import COMMANDS, EVENTS, address
 from sgjax.engine.session import Session
 
 _WATCH_S = 0.2
+_LAST_WORDS_S = 0.5
+"""How long what a process said before it ended may take to get here."""
 _STOP_S = 10.0
 
 
 class IpcClient(Session):
-    """EngineClient for an engine process. Its death is noticed within a quarter of a second."""
+    """EngineClient for an engine process. Its death is noticed within a second."""
 
     def __init__(self, config: ServeConfig, on_event: Callable[[Event], None] | None):
         super().__init__(self._send_command)
@@ -121,5 +123,5 @@ class IpcClient(Session):
     async def _watch(self) -> None:
         while (code := self._process.poll()) is None:
             await asyncio.sleep(_WATCH_S)
-        await asyncio.sleep(_WATCH_S)  # its last words may still be in the socket
+        await asyncio.sleep(_LAST_WORDS_S)
         self.die(f"The engine process ended unexpectedly (exit status {code}).")

@@ -26,8 +26,9 @@ def main(folder: str) -> None:
     # Ctrl-C in a terminal reaches the whole group; stopping is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    context = zmq.Context()
-    commands, events = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+    # A context each, so that the last words can be waited for while the other socket is read.
+    last_words = zmq.Context()
+    commands, events = zmq.Context().socket(zmq.PULL), last_words.socket(zmq.PUSH)
     for socket in (commands, events):
         socket.set_hwm(0)
     commands.bind(address(folder, COMMANDS))
@@ -52,9 +53,9 @@ def main(folder: str) -> None:
     run_engine(config, inbox, send, wait=False)
     with sending:
         events.close()
+        last_words.term()  # waits until they are sent, for as long as they may linger
     sys.stderr.flush()
-    # The receiving thread sits in a socket of this context: waiting for it would never end.
-    os._exit(0)
+    os._exit(0)  # the receiving thread would never end
 
 
 def address(folder: str, name: str) -> str:
