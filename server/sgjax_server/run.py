@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -21,9 +21,9 @@ from sgjax.engine.messages import Event
 from sgjax.errors import ConfigError, SgjaxError
 from sgjax.front.files import chat_template_of, tokenizer_of
 from sgjax.progress import start_progress
-from sgjax_server.app import create_app
-from sgjax_server.ready_screen import show_ready
-from sgjax_server.service import Service
+
+if TYPE_CHECKING:
+    from sgjax_server.service import Service
 
 logger = logging.getLogger("sgjax.server")
 
@@ -56,16 +56,30 @@ def serve(config: ServeConfig, start_client: StartClient = IpcClient.start) -> i
 
 
 async def _serve(config: ServeConfig, start_client: StartClient) -> int:
-    tokenizer, chat_template = tokenizer_of(config), chat_template_of(config)
     with start_progress(Console(file=sys.stderr)) as on_event:
-        client = await start_client(config, on_event)
+        starting = asyncio.ensure_future(start_client(config, on_event))
+        try:
+            make_app = await asyncio.to_thread(_prepare_app, config)
+        except BaseException:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
+        client = await starting
     try:
-        app = create_app(client, config, tokenizer, chat_template)
+        app = make_app(client)
         server = Server(app, app.state.service)
         await server.serve(sockets=[open_socket(config.host, config.port)])
         return int(server.force_exit)
     finally:
         await client.close()
+
+
+def _prepare_app(config: ServeConfig) -> Callable[[EngineClient], Any]:
+    """What can be done while the engine starts: FastAPI is imported, text files are read."""
+    from sgjax_server.app import create_app
+
+    tokenizer, chat_template = tokenizer_of(config), chat_template_of(config)
+    return lambda client: create_app(client, config, tokenizer, chat_template)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -92,7 +106,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn, but a signal drains before it stops."""
 
-    def __init__(self, app: Any, service: Service):
+    def __init__(self, app: Any, service: "Service"):
         config = service.config
         super().__init__(
             uvicorn.Config(
@@ -113,6 +127,8 @@ class Server(uvicorn.Server):
         self._drain: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        from sgjax_server.ready_screen import show_ready
+
         await super().startup(sockets)
         show_ready(self._service)
 

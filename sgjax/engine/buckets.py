@@ -62,7 +62,8 @@ ACCELERATOR = BucketSizes(
 def make_buckets(sizes: BucketSizes, *, max_rows: int, max_tokens: int) -> list[Bucket]:
     """All buckets of an engine, smallest first; the last holds every step that may be planned.
 
-    A mixed step has at most as many rows as tokens, so sizes past a limit are cut to it.
+    A mixed step has at most as many rows as tokens, so sizes past a limit are cut to it. The last
+    has room for prompt logprobs: beside that many tokens, some more logits cost little.
     """
     max_tokens = max(max_tokens, max_rows)
     rows = _cut(sizes.decode_rows, max_rows)
@@ -71,6 +72,7 @@ def make_buckets(sizes: BucketSizes, *, max_rows: int, max_tokens: int) -> list[
         for mixed_rows in _cut(sizes.mixed_rows, min(max_rows, tokens)):
             buckets.add(Bucket(tokens, mixed_rows, mixed_rows))
     num_logits = max(min(sizes.num_prompt_logits, max_tokens), max_rows)
+    buckets.discard(Bucket(max_tokens, max_rows, max_rows))
     buckets.add(Bucket(max_tokens, max_rows, num_logits))
     return sorted(buckets, key=_cost)
 

@@ -83,9 +83,11 @@ class IpcClient(Session):
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        if self._process.poll() is None:
+        if not hasattr(self, "info"):
+            self._process.kill()  # it is starting, and has nothing to end well
+        elif self._process.poll() is None:
             self._send_command(Shutdown())
-            await self._wait_for_exit()
+        await self._wait_for_exit()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

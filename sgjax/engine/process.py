@@ -38,6 +38,8 @@ def main(folder: str) -> None:
     logging.basicConfig(
         level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # JAX says at its INFO which backends a machine does not have.
+    logging.getLogger("jax").setLevel(max(logging.WARNING, logging.getLogger().level))
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(commands, inbox), daemon=True).start()
 

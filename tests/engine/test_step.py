@@ -118,7 +118,7 @@ def test_every_step_within_the_limits_has_a_bucket_and_decoding_gets_its_own():
     decode = [row(request([i], [1], computed=1), 0, 1) for i in range(9)]
     assert pick(buckets, Batch(decode, [], [])) == Bucket(20, 20, 20, only_decode=True)
     chunk = row(request(range(1, 92)), 1, 91)
-    assert pick(buckets, Batch([*decode, chunk], [], [])) == Bucket(100, 20, 20)
+    assert pick(buckets, Batch([*decode, chunk], [], [])) == Bucket(100, 20, 100)
     wanted = row(request(range(1, 92)), 1, 91, logits_from=10)
     assert pick(buckets, Batch([wanted], [], [])).num_logits >= 81
 
