@@ -114,9 +114,14 @@ class Engine:
         self._compiles = CompileCounter()
         self._send([Serving(self._info)])
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to compute, and nothing to read."""
+        return self._pending is None and not self._scheduler.has_work
+
     def turn(self) -> None:
         """One round of the loop. With nothing to compute it waits for a command."""
-        is_idle = self._pending is None and not self._scheduler.has_work
+        is_idle = self.is_idle
         if is_idle and not self._is_checked:
             self._check_pages()
         self._is_checked = is_idle

@@ -93,6 +93,11 @@ class ModelRunner:
         self.programs = Programs(dict(self._sources()), num_compile_threads)
 
     @property
+    def state(self) -> DeviceState:
+        """What the next step will be given, and take."""
+        return self._state
+
+    @property
     def serving_keys(self) -> list[Key]:
         """The smallest closed set of programs: with these, every step can run."""
         last = self._buckets[-1]

@@ -25,13 +25,17 @@ STREAMS = 256
 START_S = 300
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
+@pytest.fixture(scope="module", params=[1, 2], ids=["tp1", "tp2"])
+def server(request, tmp_path_factory):
+    count = [sys.executable, "-c", "import jax; print(jax.device_count())"]  # takes its memory
+    if request.param > int(subprocess.check_output(count)):
+        pytest.skip(f"needs {request.param} GPUs")
     folder = tmp_path_factory.mktemp("llama-8b")
     (folder / "config.json").write_text(json.dumps(MODELS["Llama-3.1-8B"].config))
     command = [sys.executable, "-m", "sgjax.launch_server", "--model-path", str(folder)]
     command += ["--load-format", "dummy", "--skip-tokenizer-init", "--port", "31007"]
     command += ["--context-length", "16384", "--log-level-http", "warning"]
+    command += ["--tp-size", str(request.param)]
     begin = time.monotonic()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("XLA_PYTHON")}
     with subprocess.Popen(command, env=environment) as process:

@@ -77,7 +77,7 @@ class Lockstep:
 
     @property
     def is_idle(self):
-        return not self.scheduler.has_work and self.engine._pending is None and self.inbox.empty()
+        return self.engine.is_idle and self.inbox.empty()
 
     def turn(self, times=1):
         """Turns the loop, not waiting for commands, and checks that every page has one owner."""
