@@ -37,7 +37,7 @@ def config(size: ModelSize) -> dict[str, object]:
         "head_dim": size.head_size,
         "hidden_act": "silu",
         "max_position_embeddings": size.max_positions,
-        "rope_theta": size.served_rope_theta,
+        "rope_theta": size.rope_theta,
         "rope_scaling": None,
         "rms_norm_eps": size.norm_eps,
         "attention_bias": False,

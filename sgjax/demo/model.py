@@ -20,8 +20,6 @@ class ModelSize:
     head_size: int = 64
     ffn_size: int = 768
     rope_theta: float = 100_000.0
-    served_rope_theta: float = 250_000.0
-    """What the checkpoint says: slower turns, so that longer texts than the trained ones work."""
     norm_eps: float = 1e-5
     max_positions: int = 8192
 

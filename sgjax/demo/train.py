@@ -37,9 +37,9 @@ def arguments() -> argparse.Namespace:
 
 
 def shapes(num_rows: int) -> Iterator[BatchShape]:
-    """Mostly short rows; one batch in 24 has long ones, with long conversations in them."""
-    short, long = BatchShape(num_rows, 512, 8), BatchShape(max(1, num_rows // 16), 4096, 60)
-    return (long if i % 24 == 23 else short for i in itertools.count())
+    """Mostly short rows; one batch in 10 has rows of the whole context, filled by conversations."""
+    short, long = BatchShape(num_rows, 512, 8), BatchShape(max(1, num_rows // 64), 8192, 300)
+    return (long if i % 10 == 9 else short for i in itertools.count())
 
 
 def optimizer() -> optax.GradientTransformation:
