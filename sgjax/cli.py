@@ -1,4 +1,4 @@
-"""The command line: sgjax serve | generate | chat | version | env."""
+"""The command line: sgjax serve | generate | chat | bench | version | env."""
 
 import argparse
 import importlib.metadata
@@ -8,12 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sgjax.config import ServeConfig, did_you_mean
-from sgjax.config_sources import Found, from_environment, from_file, merge
+from sgjax.bench.command import add_bench
+from sgjax.config import did_you_mean
 from sgjax.errors import ConfigError, RequestError, SgjaxError
-from sgjax.flags import Parser, add_options
+from sgjax.flags import ENGINE_GROUPS, Parser, add_model, add_options, config_from
 
-_ENGINE_GROUPS = ("model", "memory", "scheduling", "devices")
 # Flag -> (parameter of SamplingParams, how it is read, help).
 _SAMPLING = {
     "--max-new-tokens": ("max_new_tokens", int, "tokens to generate at most"),
@@ -44,7 +43,9 @@ def _parse(args: Sequence[str]) -> argparse.Namespace:
     if args and not args[0].startswith("-") and args[0] not in commands:
         near = did_you_mean(args[0], commands)
         raise ConfigError(f"There is no command {args[0]}.{near} Known: {', '.join(commands)}.")
-    return parser.parse_all(args)
+    parsed = parser.parse_all(args)
+    parsed.argv = ["sgjax", *args]
+    return parsed
 
 
 def make_parser() -> tuple[Parser, list[str]]:
@@ -55,6 +56,7 @@ def make_parser() -> tuple[Parser, list[str]]:
     _add_serve(commands.add_parser("serve", help="serve a model over HTTP"))
     _add_generate(commands.add_parser("generate", help="go on from a text, without a server"))
     _add_chat(commands.add_parser("chat", help="talk to a model in this terminal"))
+    add_bench(commands.add_parser("bench", help="measure an engine, a server, or kernels"))
     commands.add_parser("version", help="say the version").set_defaults(run=_version)
     commands.add_parser("env", help="say what this machine has, for bug reports").set_defaults(
         run=_env
@@ -64,7 +66,7 @@ def make_parser() -> tuple[Parser, list[str]]:
 
 def _add_serve(parser: Parser) -> None:
     parser.usage = "%(prog)s [MODEL] [flags]"
-    _add_model(parser)
+    add_model(parser)
     add_options(parser)
     parser.set_defaults(run=_serve)
 
@@ -73,27 +75,21 @@ def _add_generate(parser: Parser) -> None:
     parser.usage = "%(prog)s TEXT [flags]"
     parser.add_argument("text", metavar="TEXT", help="the beginning, to go on from")
     _add_sampling(parser)
-    add_options(parser, _ENGINE_GROUPS)
+    add_options(parser, ENGINE_GROUPS)
     parser.set_defaults(run=_generate, model=None)
 
 
 def _add_chat(parser: Parser) -> None:
     parser.usage = "%(prog)s [MODEL] [flags]"
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument(
         "--url", help="talk to this server (http://127.0.0.1:30000), not in-process"
     )
     parser.add_argument("--api-key", dest="key", metavar="TEXT", help="the key of that server")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     _add_sampling(parser)
-    add_options(parser, _ENGINE_GROUPS)
+    add_options(parser, ENGINE_GROUPS)
     parser.set_defaults(run=_chat)
-
-
-def _add_model(parser: Parser) -> None:
-    parser.add_argument(
-        "model", metavar="MODEL", nargs="?", help="the same as --model-path (default: demo)"
-    )
 
 
 def _add_sampling(parser: Parser) -> None:
@@ -105,21 +101,6 @@ def _add_sampling(parser: Parser) -> None:
     section.add_argument(
         "--stop", action="append", metavar="TEXT", help="end before this; may be given again"
     )
-
-
-def config_from(parsed: argparse.Namespace) -> ServeConfig:
-    """The options of a command: flags over SGJAX_ variables over the --config file."""
-    said: list[Found] = parsed.found
-    if parsed.model is not None:
-        paths = {found.value for found in said if found.name == "model_path"}
-        if paths - {parsed.model}:
-            raise ConfigError(
-                f"Two models are named, {parsed.model} and {paths.pop()}. Give MODEL or "
-                "--model-path, not both."
-            )
-        said = [*said, Found("model_path", parsed.model, "MODEL")]
-    file = from_file(parsed.config) if parsed.config else []
-    return merge(said, from_environment(os.environ), file)
 
 
 def sampling_from(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -84,11 +84,11 @@ def from_environment(environ: Mapping[str, str]) -> list[Found]:
     return found
 
 
-def shipped_configs() -> Path:
-    """The folder of the configs that come with sgjax: in the package, or in a source checkout."""
+def shipped_configs(kind: str = "serve") -> Path:
+    """A folder of configs that come with sgjax: in the package, or in a source checkout."""
     package = Path(__file__).parent
-    installed = package / "configs" / "serve"
-    return installed if installed.is_dir() else package.parent / "configs" / "serve"
+    installed = package / "configs" / kind
+    return installed if installed.is_dir() else package.parent / "configs" / kind
 
 
 def from_file(path: str) -> list[Found]:

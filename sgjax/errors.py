@@ -12,7 +12,8 @@
     │   └── RequestAborted     somebody asked for its end
     ├── RequestFailed          the engine failed while it computed this request (500)
     ├── Draining               the server is about to stop (503)
-    └── EngineDead             the engine is gone (503)
+    ├── EngineDead             the engine is gone (503)
+    └── BenchmarkFailed        something could not be measured
 
 A message says what is, what is allowed, and what to do.
 """
@@ -126,6 +127,10 @@ class EngineDead(_Unavailable):
     """The engine process or thread has ended."""
 
     code = "engine_dead"
+
+
+class BenchmarkFailed(SgjaxError):
+    """Something could not be measured: what should have answered did not, or not as asked."""
 
 
 def revive(kind: str, message: str, param: str | None = None) -> RequestError:

@@ -1,16 +1,20 @@
 """Command line flags, made from the options."""
 
 import argparse
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from rich_argparse import RichHelpFormatter
 
-from sgjax.config import GROUPS, did_you_mean, serve_options
-from sgjax.config_sources import Found
+from sgjax.config import GROUPS, ServeConfig, did_you_mean, serve_options
+from sgjax.config_sources import Found, from_environment, from_file, merge
 from sgjax.errors import ConfigError
 from sgjax.options import Option
 from sgjax.sglang_flags import IGNORED, LATER
+
+ENGINE_GROUPS = ("model", "memory", "scheduling", "devices")
+"""The groups of options that mean something without a server."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,3 +114,24 @@ def _add_hidden(parser: argparse.ArgumentParser, name: str, *, nargs: int | str 
         const=True if nargs == 0 else None,
         help=argparse.SUPPRESS,
     )
+
+
+def add_model(parser: Parser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="the same as --model-path (default: demo)"
+    )
+
+
+def config_from(parsed: argparse.Namespace) -> ServeConfig:
+    """The options of a command: flags over SGJAX_ variables over the --config file."""
+    said: list[Found] = parsed.found
+    if parsed.model is not None:
+        paths = {found.value for found in said if found.name == "model_path"}
+        if paths - {parsed.model}:
+            raise ConfigError(
+                f"Two models are named, {parsed.model} and {paths.pop()}. Give MODEL or "
+                "--model-path, not both."
+            )
+        said = [*said, Found("model_path", parsed.model, "MODEL")]
+    file = from_file(parsed.config) if parsed.config else []
+    return merge(said, from_environment(os.environ), file)

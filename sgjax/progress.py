@@ -83,16 +83,7 @@ class _Bars:
     """Progress as a bar a phase, until the engine serves; then as log lines."""
 
     def __init__(self, console: Console):
-        self.bars = Bars(
-            TextColumn("{task.description:<20}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[detail]}"),
-            console=console,
-            transient=True,
-        )
+        self.bars = make_bars(console)
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
         self._lines = LogLines()
@@ -116,6 +107,21 @@ class _Bars:
             total=event.total,
             detail=event.detail,
         )
+
+
+def make_bars(console: Console, *, auto_refresh: bool = True) -> Bars:
+    """Bars that go away when they end. Their tasks have a field `detail`."""
+    return Bars(
+        TextColumn("{task.description:<20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+        console=console,
+        transient=True,
+        auto_refresh=auto_refresh,
+    )
 
 
 def words(event: Progress) -> str:

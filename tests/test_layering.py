@@ -37,7 +37,16 @@ ALLOWED = {
     "sharding": (),
     "kernels_pallas": (),
     # Scripts
-    "bench": ("engine", "front", "cache"),
+    "bench": (
+        "cache",
+        "config_sources",
+        "engine",
+        "flags",
+        "front",
+        "kernels_pallas",
+        "progress",
+        "weights.hub",
+    ),
     "demo": ("models", "weights", "sharding", "layers", "text", "front", "engine"),
     # Alone
     "axes": (),
@@ -51,7 +60,7 @@ ALLOWED = {
     "flags": ("config_sources", "options", "sglang_flags"),
     "progress": ("engine.messages",),
     "terminal": ("engine.local_client", "front", "progress"),
-    "cli": ("config_sources", "flags", "terminal", "sgjax_server"),
+    "cli": ("bench.command", "flags", "terminal", "sgjax_server"),
     "launch_server": ("cli",),
     "": ("front.engine",),
 }
@@ -59,6 +68,10 @@ ALLOWED = {
 WITHOUT_JAX = [
     "sgjax",
     "sgjax.axes",
+    "sgjax.bench.command",
+    "sgjax.bench.display",
+    "sgjax.bench.report",
+    "sgjax.bench.workloads",
     "sgjax.cache.pool",
     "sgjax.cache.prefix_cache",
     "sgjax.cache.radix_tree",

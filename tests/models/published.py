@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from sgjax.bench.shapes import read_shape
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -53,18 +55,7 @@ LLAMA_3 = LLAMA | {
     "torch_dtype": "bfloat16",
     "vocab_size": 128256,
 }
-LLAMA_31 = LLAMA_3 | {
-    "eos_token_id": [128001, 128008, 128009],
-    "max_position_embeddings": 131072,
-    "mlp_bias": False,
-    "rope_scaling": {
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 8192,
-        "rope_type": "llama3",
-    },
-}
+LLAMA_31 = read_shape("llama-3.1-8b")
 LLAMA_32 = LLAMA_31 | {
     "rope_scaling": LLAMA_31["rope_scaling"] | {"factor": 32.0},
     "intermediate_size": 8192,
@@ -174,7 +165,7 @@ MODELS = {
     "Llama-2-70B": Published(LLAMA_2 | LARGE, 68_976_648_192, 4096),
     "Llama-3-8B": Published(LLAMA_3, 8_030_261_248, 8192),
     "Llama-3.1-8B": Published(LLAMA_31, 8_030_261_248, 131072),
-    "Llama-3.1-70B": Published(LLAMA_31 | LARGE, 70_553_706_496, 131072),
+    "Llama-3.1-70B": Published(read_shape("llama-3.1-70b"), 70_553_706_496, 131072),
     "Llama-3.2-1B": Published(
         LLAMA_32 | {"head_dim": 64, "hidden_size": 2048, "num_hidden_layers": 16},
         1_235_814_400,
@@ -210,19 +201,7 @@ MODELS = {
     ),
     "Qwen2-7B": Published(QWEN2, 7_615_616_512, 32768),
     "Qwen2.5-7B with YaRN": Published(QWEN2 | {"rope_scaling": YARN}, 7_615_616_512, 32768),
-    "Qwen3-0.6B": Published(
-        QWEN3
-        | {
-            "hidden_size": 1024,
-            "intermediate_size": 3072,
-            "max_window_layers": 28,
-            "num_attention_heads": 16,
-            "num_hidden_layers": 28,
-            "tie_word_embeddings": True,
-        },
-        596_049_920,
-        40960,
-    ),
+    "Qwen3-0.6B": Published(read_shape("qwen3-0.6b"), 596_049_920, 40960),
     "Qwen3-8B": Published(QWEN3, 8_190_735_360, 40960),
     "Mistral-7B-v0.1": Published(MISTRAL, 7_241_732_096, 32768),
     "Mistral-7B-v0.3": Published(

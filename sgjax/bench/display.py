@@ -1,0 +1,131 @@
+"""What a person sees of a benchmark: a bar while it runs, a line when it is done, then a table."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from sgjax.bench.report import Figure, Report
+from sgjax.errors import SgjaxError
+from sgjax.progress import make_bars
+
+_LOOK_EVERY_S = 1.0
+"""Rarely: every look is taken from what is being measured."""
+_WIDTH = 120
+"""Of tables, elsewhere than in a terminal."""
+
+
+def output_console() -> Console:
+    """Where results go: standard output."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+@contextmanager
+def progress_bar(
+    words: str,
+    total: int | None = None,
+    look: Callable[[], int] | None = None,
+    console: Console | None = None,
+) -> Iterator[None]:
+    """A bar on standard error, if that is a terminal. `look` says how much of `total` is done; it
+    is asked from another thread, once a second."""
+    console = console or Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield
+        return
+    bars = make_bars(console, auto_refresh=False)
+    task = bars.add_task(words, total=total, detail="")
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(_LOOK_EVERY_S):
+            if look is not None:
+                try:
+                    bars.update(task, completed=look())
+                except SgjaxError:  # whoever is measured has ended: the measurement will say it
+                    return
+            bars.refresh()
+
+    thread = threading.Thread(target=work, name="sgjax-bench-bar", daemon=True)
+    with bars:
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def format_value(value: float) -> str:
+    """Three or four digits that count: 0.0123, 4.39, 45,500."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def figure_line(figure: Figure) -> str:
+    """One figure when it is done, with what it is held against."""
+    against = [f"goal {format_value(figure.goal)}"] if figure.goal is not None else []
+    against += [f"{name} {format_value(value)}" for name, value in figure.peers.items()]
+    held = f"  ({', '.join(against)})" if against else ""
+    return f"{figure.name:<28} {format_value(figure.value):>10} {figure.unit}{held}"
+
+
+def figures_table(figures: Sequence[Figure], title: str) -> Table:
+    """The headlines: ours, and where there are any the goal, the peers, and how far ahead we are of
+    the best of them (above 1 is ahead)."""
+    peers = list(dict.fromkeys(name for figure in figures for name in figure.peers))
+    has_goals = any(figure.goal is not None for figure in figures)
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    for name in ["sgjax", "unit", *(["goal", "reached"] if has_goals else []), *peers]:
+        table.add_column(name, justify="left" if name == "unit" else "right")
+    if peers:
+        table.add_column("ahead", justify="right")
+    for figure in figures:
+        if figure.is_headline:
+            table.add_row(*_cells(figure, peers, has_goals))
+    return table
+
+
+def _cells(figure: Figure, peers: Sequence[str], has_goals: bool) -> list[str]:
+    cells = [figure.name, format_value(figure.value), figure.unit]
+    if has_goals and figure.goal is None:
+        cells += ["", ""]
+    elif has_goals:
+        assert figure.goal is not None
+        cells += [format_value(figure.goal), "yes" if _is_reached(figure, figure.goal) else "no"]
+    cells += [format_value(figure.peers[name]) if name in figure.peers else "" for name in peers]
+    if peers:
+        ahead = min((_ahead(figure, value) for value in figure.peers.values()), default=None)
+        cells.append("" if ahead is None else f"{ahead:.2f}x")
+    return cells
+
+
+def _ahead(figure: Figure, other: float) -> float:
+    """How many times better than `other`."""
+    return figure.value / other if figure.is_more_better else other / figure.value
+
+
+def _is_reached(figure: Figure, goal: float) -> bool:
+    return figure.value >= goal if figure.is_more_better else figure.value <= goal
+
+
+def show_report(report: Report) -> None:
+    """Prints what was measured on, and the table."""
+    console = output_console()
+    console.print()
+    for name, value in report.environment.items():
+        console.print(f"{name}: {_words(value)}", soft_wrap=True, markup=False)
+    console.print(figures_table(report.figures, f"sgjax bench {report.benchmark}: {report.label}"))
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+    if isinstance(value, float):
+        return format_value(value)
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,163 @@
+"""`sgjax bench offline`: named workloads through `sgjax.Engine`, token ids in and out."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sgjax.bench.prompts import make_prompts
+from sgjax.bench.report import Figure
+from sgjax.bench.workloads import Workload
+from sgjax.errors import BenchmarkFailed, ConfigError
+from sgjax.front.engine import Engine
+from sgjax.sampling_params import SamplingParams
+
+DECODE_RUNS = 2
+PREFILL_RUNS = 3
+WARM_UP_PROMPT, WARM_UP_OUTPUT, WARM_UP_REQUESTS = 256, 16, 16
+
+
+class Bench:
+    """Measures workloads on an engine that is ready."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._info: dict[str, Any] = engine.get_server_info()["engine"]
+
+    def check(self, workload: Workload) -> None:
+        """Raises ConfigError for a workload that this engine cannot run as it is meant."""
+        limit = min(self._info["context_length"], self._info["max_total_tokens"])
+        if workload.longest > limit:
+            raise ConfigError(
+                f"{workload.name} has a request of {workload.longest} tokens, but this engine "
+                f"takes {limit}. Choose a model or a --context-length that takes it, or a smaller "
+                "--scale."
+            )
+        if workload.measure == "decode":
+            self._check_room(workload)
+
+    def _check_room(self, workload: Workload) -> None:
+        """All requests must run at a time, with all of their tokens in the cache."""
+        count, rows = len(workload.jobs), self._info["max_running_requests"]
+        if count > rows:
+            raise ConfigError(
+                f"{workload.name} decodes {count} requests at a time, but this engine runs {rows}. "
+                "Raise --max-running-requests, or choose a smaller --scale."
+            )
+        num_tokens, room = count * workload.longest, self._info["max_total_tokens"]
+        if num_tokens > room:
+            raise ConfigError(
+                f"{workload.name} keeps {num_tokens} tokens in the cache, but this engine's holds "
+                f"{room}. Raise --max-total-tokens, or choose a smaller --scale."
+            )
+
+    def measure(self, workload: Workload) -> list[Figure]:
+        """The figures of a workload, after a short warm-up and with an empty prefix cache."""
+        self._warm_up()
+        self._engine.flush_cache()
+        match workload.measure:
+            case "decode":
+                return [self._decode(workload)]
+            case "prefill":
+                return self._prefill(workload)
+            case "whole":
+                return self._whole(workload)
+        raise ValueError(workload.measure)
+
+    def num_generated(self, workload: Workload) -> int:
+        """Tokens that measuring it generates in all."""
+        count = len(workload.jobs)
+        match workload.measure:
+            case "decode":
+                return count + DECODE_RUNS * (count + workload.num_output)
+            case "prefill":
+                return PREFILL_RUNS * workload.num_output
+        return workload.num_output
+
+    def _decode(self, workload: Workload) -> Figure:
+        """A step: the time of all tokens less that of the first, with prompts in the cache."""
+        prompts = self._prompts(workload)
+        num_output = workload.jobs[0].num_output
+        self._time(prompts, [1] * len(prompts))
+        runs = []
+        for _ in range(DECODE_RUNS):
+            runs.append(self._time(prompts, [1] * len(prompts)))
+            runs.append(self._time(prompts, [num_output] * len(prompts)))
+        step = (min(runs[1::2]) - min(runs[::2])) / (num_output - 1)
+        return Figure(name=workload.name, value=step * 1e3, unit="ms", runs=runs)
+
+    def _prefill(self, workload: Workload) -> list[Figure]:
+        """Fresh prompts each time: milliseconds until all have a token, and tokens a second."""
+        outputs = [job.num_output for job in workload.jobs]
+        runs = [
+            self._time(self._prompts(workload, seed=run), outputs) for run in range(PREFILL_RUNS)
+        ]
+        name, best, is_rate = workload.name, min(runs), workload.is_rate
+        took = Figure(
+            name=f"{name}-ms" if is_rate else name,
+            value=best * 1e3,
+            unit="ms",
+            is_headline=not is_rate,
+            runs=runs,
+        )
+        rate = Figure(
+            name=name if is_rate else f"{name}-rate",
+            value=workload.num_prompt / best,
+            unit="tokens/s",
+            is_more_better=True,
+            is_headline=is_rate,
+        )
+        return [took, rate]
+
+    def _whole(self, workload: Workload) -> list[Figure]:
+        outputs = [job.num_output for job in workload.jobs]
+        seconds = self._time(self._prompts(workload), outputs)
+        rates = {
+            "requests": len(workload.jobs),
+            "prompt tokens": workload.num_prompt,
+            "output tokens": workload.num_output,
+        }
+        return [
+            Figure(name=workload.name, value=seconds, unit="s", runs=[seconds]),
+            *(
+                Figure(
+                    name=f"{workload.name}-{what.replace(' ', '-')}",
+                    value=count / seconds,
+                    unit=f"{what}/s",
+                    is_more_better=True,
+                    is_headline=False,
+                )
+                for what, count in rates.items()
+            ),
+        ]
+
+    def _warm_up(self) -> None:
+        """Wakes the device's clocks, and what Python and the driver do lazily."""
+        limit = min(self._info["context_length"], self._info["max_total_tokens"])
+        num_prompt = min(WARM_UP_PROMPT, limit // 2)
+        num_output = min(WARM_UP_OUTPUT, limit // 2)
+        prompts = [[i] * num_prompt for i in range(WARM_UP_REQUESTS)]
+        self._time(prompts, [num_output] * len(prompts))
+
+    def _prompts(self, workload: Workload, seed: int = 0) -> list[list[int]]:
+        return make_prompts(workload.jobs, self._info["vocab_size"], seed)
+
+    def _time(self, prompts: Sequence[Sequence[int]], outputs: Sequence[int]) -> float:
+        """Seconds from handing in all requests at once to having all their tokens.
+
+        Raises:
+            BenchmarkFailed: a request gave fewer tokens than were asked for.
+        """
+        params = [
+            SamplingParams(temperature=0.0, max_new_tokens=count, ignore_eos=True)
+            for count in outputs
+        ]
+        begin = time.perf_counter()
+        answers = self._engine.generate(input_ids=prompts, sampling_params=params)
+        seconds = time.perf_counter() - begin
+        for count, answer in zip(outputs, answers, strict=True):
+            if len(answer["output_ids"]) != count:
+                raise BenchmarkFailed(
+                    f"A request gave {len(answer['output_ids'])} tokens instead of {count}: "
+                    f"{answer['meta_info']['finish_reason']}."
+                )
+        return seconds

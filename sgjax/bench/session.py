@@ -1,0 +1,89 @@
+"""From options to figures: a run of the benchmarks that have an engine in this process."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sgjax.bench.display import figure_line, output_console, progress_bar
+from sgjax.bench.peers import Mark, marks_for, with_marks
+from sgjax.bench.report import Figure, Findings, now
+from sgjax.bench.start import Start, ready_engine
+from sgjax.bench.workloads import Workload
+from sgjax.config import ServeConfig
+from sgjax.weights.hub import resolve
+
+if TYPE_CHECKING:
+    from sgjax.bench.offline import Bench
+    from sgjax.front.engine import Engine
+
+
+def run_offline(config: ServeConfig, workloads: Sequence[Workload], *, scale: float) -> Findings:
+    """Measures workloads one after the other on one engine, and says each as it is done.
+
+    Raises:
+        ConfigError: this engine cannot run one of them; nothing was measured.
+    """
+    started = now()
+    figures: list[Figure] = []
+    with ready_engine(config) as (engine, start):
+        from sgjax.bench.offline import Bench  # brings JAX, whose import belongs to the start
+
+        bench = Bench(engine)
+        for workload in workloads:
+            bench.check(workload)
+        marks = _marks(config, engine) if scale == 1 else {}
+        for workload in workloads:
+            figures += _say(with_marks(_measure(bench, engine, workload, start), marks))
+        return Findings(started, describe_engine(config, engine, start), figures)
+
+
+def _measure(bench: "Bench", engine: "Engine", workload: Workload, start: Start) -> list[Figure]:
+    if workload.measure == "start":
+        return start.figures()
+    before = _num_generated(engine)
+    with progress_bar(
+        workload.name,
+        bench.num_generated(workload),
+        lambda: _num_generated(engine) - before,
+    ):
+        return bench.measure(workload)
+
+
+def _say(figures: list[Figure]) -> list[Figure]:
+    console = output_console()
+    for figure in figures:
+        if figure.is_headline:
+            console.print(figure_line(figure), soft_wrap=True, markup=False)
+    return figures
+
+
+def _num_generated(engine: "Engine") -> int:
+    return engine.get_server_info()["stats"]["generated_tokens"]
+
+
+def describe_engine(config: ServeConfig, engine: "Engine", start: Start) -> dict[str, Any]:
+    """What was measured on, and whether anything compiled that should not have."""
+    server = engine.get_server_info()
+    info, stats = server["engine"], server["stats"]
+    return {
+        "device": info["device"],
+        "tp_size": info["tp_size"],
+        "model": config.model_path,
+        "dtype": info["dtype"],
+        "kv_tokens": info["max_total_tokens"],
+        "max_running_requests": info["max_running_requests"],
+        "start": {
+            "serving_s": start.serving_s,
+            "ready_s": start.ready_s,
+            "compile_cache": "warm" if start.is_warm else "cold",
+        },
+        "programs": stats["compiles"],
+        "compiles_after_ready": stats["compiles_after_ready"],
+        "retractions": stats["retractions"],
+    }
+
+
+def _marks(config: ServeConfig, engine: "Engine") -> Mapping[str, Mark]:
+    folder = resolve(config.model_path, config.revision)
+    model = json.loads((folder / "config.json").read_text())
+    return marks_for(engine.get_server_info()["engine"], model)

@@ -1,0 +1,160 @@
+"""`sgjax bench offline` with a tiny model: what it runs, says and writes."""
+
+import json
+import re
+
+import pytest
+
+from sgjax.bench import display, offline
+from sgjax.bench.peers import marks_for, with_marks
+from sgjax.bench.report import Figure
+from sgjax.bench.shapes import read_shape
+from sgjax.bench.workloads import workloads
+from sgjax.cli import main
+from tests.tiny import TinyLlama
+
+H200 = {"device": "NVIDIA H200", "tp_size": 1, "dtype": "bfloat16"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return TinyLlama().save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def bench(model, capsys):
+    """Runs `sgjax bench offline`: the exit status, and what it says on both streams."""
+
+    def run(*args):
+        line = ["bench", "offline", "--model-path", str(model), "--max-total-tokens", "1024"]
+        limits = ["--max-running-requests", "4", "--chunked-prefill-size", "32"]
+        status = main([*line, *limits, *args])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_all_workloads_give_a_figure_in_the_table_and_in_the_report(bench, tmp_path, no_leaks):
+    path = tmp_path / "report.json"
+    status, out, err = bench("all", "--scale", "0.01", "--json", str(path), "--label", "mine")
+    assert (status, err) == (0, "")
+    report = json.loads(path.read_text())
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert (report["benchmark"], report["label"]) == ("offline", "mine")
+    assert report["environment"]["compiles_after_ready"] == 0
+    assert report["environment"]["kv_tokens"] == 1024
+    assert report["environment"]["scale"] == 0.01
+    assert {figure["unit"] for figure in report["figures"]} >= {"ms", "s", "tokens/s"}
+    assert len(figures["decode-256"]["runs"]) == 4
+    assert len(figures["prefill-1x8192"]["runs"]) == 3
+    for name in ("start-ready", "decode-1", "prefill-32x1024", "lognormal", "tree"):
+        assert any(line.startswith(name) for line in out.splitlines()), name
+        assert any(line.startswith(f"│ {name}") for line in out.splitlines()), name
+    assert "lognormal-output-tokens" in figures
+    assert "lognormal-output-tokens" not in out
+
+
+def test_requests_are_submitted_at_once_and_prompts_are_cached_only_for_decoding(
+    bench, monkeypatch
+):
+    calls = []
+
+    class Watched(offline.Engine):
+        def generate(self, *args, **kwargs):
+            answers = super().generate(*args, **kwargs)
+            cached = [answer["meta_info"]["cached_tokens"] for answer in answers]
+            calls.append((len(answers), sum(cached), len(answers[0]["output_ids"])))
+            return answers
+
+    monkeypatch.setattr("sgjax.front.engine.Engine", Watched)
+    status, *_ = bench("decode-256", "prefill-32x1024", "--scale", "0.016", "--page-size", "4")
+    assert status == 0
+    warm_up, fill, *decoding = calls[:6]
+    assert warm_up[0] == offline.WARM_UP_REQUESTS
+    assert fill == (4, 0, 1)
+    assert decoding == [(4, 4 * 12, 1), (4, 4 * 12, 3)] * 2
+    assert [call[1] for call in calls[7:]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["decode-8", "--scale", "1"], "a request of 1153 tokens, but this engine takes 256"),
+        (["decode-256", "--scale", "0.05"], "decodes 13 requests at a time, but .* runs 4"),
+        (["tre"], "no workload 'tre'. Did you mean tree"),
+        ([], "Name a workload"),
+        (["tree", "--scale", "0"], "--scale: must be a number above 0"),
+        (["tree", "--shape", "qwen3-0.6b"], "--model-path and --shape both say which model"),
+        (["tree", "--json", "/nowhere/x.json"], "There is no folder /nowhere for x.json"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line_and_status_2(bench, args, said, no_leaks):
+    status, _, err = bench(*args)
+    assert status == 2
+    assert err.count("\n") == 1 and re.search(said, err)
+
+
+def test_decoding_that_would_not_fit_the_cache_is_refused(bench):
+    status, _, err = bench("decode-8", "--scale", "0.15", "--max-total-tokens", "100")
+    assert status == 2
+    assert "but this engine takes 112" in err
+    status, _, err = bench("decode-32", "--scale", "0.1", "--max-total-tokens", "300")
+    assert status == 2
+    assert "keeps 348 tokens in the cache, but this engine's holds 304" in err
+
+
+def test_an_answer_that_is_too_short_is_no_measurement(bench, monkeypatch, no_leaks):
+    class Short(offline.Engine):
+        def generate(self, *args, **kwargs):
+            answers = super().generate(*args, **kwargs)
+            answers[-1]["output_ids"].pop()
+            return answers
+
+    monkeypatch.setattr("sgjax.front.engine.Engine", Short)
+    status, _, err = bench("tree", "--scale", "0.01")
+    assert status == 1
+    assert "gave 15 tokens instead of 16" in err
+
+
+def test_goals_and_peers_stand_beside_figures_of_the_same_machine_and_shape():
+    llama = read_shape("llama-3.1-8b")
+    marks = marks_for(H200, llama | {"max_position_embeddings": 16384})
+    ours = Figure(name="decode-64", value=7.0, unit="ms")
+    (held,) = with_marks([ours], marks)
+    assert held.goal == 6.6
+    assert held.peers == {"vLLM 0.20.2": 7.79, "SGLang 0.5.14": 7.66}
+    assert "goal 6.6, vLLM 0.20.2 7.79" in display.figure_line(held)
+    in_seconds = Figure(name="decode-64", value=7.0, unit="s")
+    assert with_marks([in_seconds], marks) == [in_seconds]
+
+
+@pytest.mark.parametrize(
+    ("engine", "model"),
+    [
+        ({"device": "NVIDIA H100"}, {}),
+        ({"tp_size": 2}, {}),
+        ({"dtype": "float16"}, {}),
+        ({}, {"hidden_size": 2048}),
+    ],
+)
+def test_elsewhere_there_is_nothing_to_hold_figures_against(engine, model):
+    assert marks_for(H200 | engine, read_shape("llama-3.1-8b") | model) == {}
+
+
+def test_marks_are_for_workloads_that_there_are():
+    names = marks_for(H200, read_shape("llama-3.1-8b")).keys()
+    assert {name for name in names if not name.startswith("start-")} == {*workloads()} - {"start"}
+
+
+def test_table_says_which_goals_are_reached_and_how_far_ahead_of_the_best_peer_we_are(capsys):
+    figures = [
+        Figure(name="decode-1", value=4.0, unit="ms", goal=4.1, peers={"A": 5.0, "B": 4.8}),
+        Figure(
+            name="prefill", value=900, unit="tokens/s", goal=1000, peers={"A": 1000, "B": 600},
+            is_more_better=True,
+        ),
+    ]  # fmt: skip
+    display.output_console().print(display.figures_table(figures, ""))
+    lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
+    assert ["decode-1", "4", "ms", "4.1", "yes", "5", "4.8", "1.20x"] in lines
+    assert ["prefill", "900", "tokens/s", "1,000", "no", "1,000", "600", "0.90x"] in lines
