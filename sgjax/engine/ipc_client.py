@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import msgspec
@@ -19,6 +19,9 @@ from sgjax.engine.messages import Command, Event, Failed, Serving, Shutdown
 from sgjax.engine.process import COMMANDS, EVENTS, address
 from sgjax.engine.session import Session
 
+ENGINE = ("-m", "sgjax.engine.process")
+"""What Python runs as an engine, with a folder for the sockets as its last argument."""
+
 _WATCH_S = 0.2
 _LAST_WORDS_S = 0.5
 """How long what a process said before it ended may take to get here."""
@@ -28,7 +31,12 @@ _STOP_S = 10.0
 class IpcClient(Session):
     """EngineClient for an engine process. Its death is noticed within a second."""
 
-    def __init__(self, config: ServeConfig, on_event: Callable[[Event], None] | None):
+    def __init__(
+        self,
+        config: ServeConfig,
+        on_event: Callable[[Event], None] | None,
+        engine: Sequence[str] = ENGINE,
+    ):
         super().__init__(self._send_command)
         self._on_event = on_event
         # mkdtemp makes a folder that only this user may enter.
@@ -44,7 +52,7 @@ class IpcClient(Session):
         self._events.bind(address(self._folder, EVENTS))
         self._encoder = msgspec.msgpack.Encoder()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sgjax.engine.process", self._folder], stdin=subprocess.PIPE
+            [sys.executable, *engine, self._folder], stdin=subprocess.PIPE
         )
         self._send_command(config)
         loop = asyncio.get_running_loop()
@@ -54,10 +62,13 @@ class IpcClient(Session):
 
     @classmethod
     async def start(
-        cls, config: ServeConfig, on_event: Callable[[Event], None] | None = None
+        cls,
+        config: ServeConfig,
+        on_event: Callable[[Event], None] | None = None,
+        engine: Sequence[str] = ENGINE,
     ) -> Self:
         """Starts an engine process and waits until it serves; see LocalClient.start."""
-        client = cls(config, on_event)
+        client = cls(config, on_event, engine)
         try:
             result = await client._start
         except BaseException:

@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 import msgspec
 import zmq
@@ -20,9 +21,12 @@ from sgjax.engine.messages import Command, Event
 
 COMMANDS, EVENTS = "commands", "events"
 
+Send = Callable[[list[Event]], None]
 
-def main(folder: str) -> None:
-    """Runs an engine until it is told to stop, or the parent is gone."""
+
+def main(folder: str, run: Callable[..., None] | None = None) -> None:
+    """Runs an engine (`run`: instead of run_engine) until it is told to stop, or the parent is
+    gone."""
     # Ctrl-C in a terminal reaches the whole group; stopping is the parent's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -50,9 +54,10 @@ def main(folder: str) -> None:
         with sending:
             events.send(encoder.encode(batch))
 
-    from sgjax.engine.engine import run_engine  # imports JAX
+    if run is None:
+        from sgjax.engine.engine import run_engine as run  # imports JAX
 
-    run_engine(config, inbox, send, wait=False)
+    run(config, inbox, send, wait=False)
     with sending:
         events.close()
         last_words.term()  # waits until they are sent, for as long as they may linger
