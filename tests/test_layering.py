@@ -45,6 +45,7 @@ ALLOWED = {
         "front",
         "kernels_pallas",
         "progress",
+        "sgjax_server",
         "weights.hub",
     ),
     "demo": ("models", "weights", "sharding", "layers", "text", "front", "engine"),
