@@ -21,7 +21,7 @@ import jax
 
 from sgjax.config import ServeConfig
 from sgjax.engine.engine import Engine
-from sgjax.engine.messages import Command, Delta, Event, Submit
+from sgjax.engine.messages import Command, Delta, Event, Submit, Tokens
 from sgjax.engine.programs import Stopwatch
 from sgjax.engine.setup import prepare
 from sgjax.engine.watchdog import Watchdog
@@ -49,6 +49,9 @@ class HandTurned:
         for event in events:
             if isinstance(event, Delta):
                 self._counts[event.rid] += len(event.token_ids)
+            elif isinstance(event, Tokens):
+                for rid in event.rids:
+                    self._counts[rid] += 1
 
     def submit(self, rows: int, length: int, max_new_tokens: int) -> None:
         """New requests with random prompts of that length; the ones before are forgotten."""

@@ -17,21 +17,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from sgjax.cache.pool import PagePool
-from sgjax.cache.radix_tree import Node, RadixTree
+from sgjax.cache.radix_tree import Node, RadixTree, path_to
 
 
 class Holder(Protocol):
     """A request, as far as the cache is concerned."""
 
     cache_salt: str
-    cache_key: bytes
-    """Its tokens as int32, as far as the cache has needed them: kept here, made by the cache."""
+    tokens: array
+    """Those that are known, int32."""
     cache_node: Node | None
     num_cache_pages: int
-    pages: list[int]
-
-    def token_ids(self, start: int, stop: int) -> list[int]: ...
+    pages: array
+    """int32."""
 
 
 class Imbalance(Exception):
@@ -62,8 +63,7 @@ class PrefixCache:
         """The node of the tree that shares most with the holder's first `limit` tokens, and how
         many tokens that is. Changes nothing."""
         stop = limit // self.page_size if self.enabled else 0
-        key = self._key(holder, stop * self.page_size)
-        node, num_pages = self.tree.peek(holder.cache_salt, key, stop)
+        node, num_pages = self.tree.peek(holder.cache_salt, holder.tokens, stop)
         return node, num_pages * self.page_size
 
     def extend(self, holder: Holder, limit: int) -> int:
@@ -80,7 +80,7 @@ class PrefixCache:
         if count > 0:
             holder.pages += self.take(count)
 
-    def take(self, count: int) -> list[int]:
+    def take(self, count: int) -> array:
         """Takes pages, which must be available."""
         self.make_free(count)
         return self.pool.take(count)
@@ -99,11 +99,10 @@ class PrefixCache:
         start, stop = holder.num_cache_pages, num_tokens // self.page_size
         if not self.enabled or stop <= start:
             return
-        key = self._key(holder, stop * self.page_size)
         node = self.tree.append(
             holder.cache_node or self.tree.root,
             holder.cache_salt,
-            key,
+            holder.tokens,
             start=start,
             pages=holder.pages[start:stop],
         )
@@ -144,19 +143,13 @@ class PrefixCache:
         if faults:
             raise Imbalance("; ".join(faults))
 
-    def _key(self, holder: Holder, num_tokens: int) -> bytes:
-        done = len(holder.cache_key) // 4
-        if done < num_tokens:
-            holder.cache_key += array("i", holder.token_ids(done, num_tokens)).tobytes()
-        return holder.cache_key
-
     def _follow(self, holder: Holder, start: int, stop: int) -> int:
         """Moves the holder along the tree, from page `start` to at most `stop`; returns how far.
         The tree's pages replace those that the holder has there, which its caller frees."""
         top = holder.cache_node or self.tree.root
-        key = self._key(holder, stop * self.page_size)
-        node, pages = self.tree.match(top, holder.cache_salt, key, start=start, stop=stop)
-        self.tree.lock(node, above=top)
+        node, pages = self.tree.follow(
+            top, holder.cache_salt, holder.tokens, start=start, stop=stop
+        )
         holder.pages[start : start + len(pages)] = pages
         holder.cache_node, holder.num_cache_pages = node, start + len(pages)
         return len(pages)
@@ -169,10 +162,21 @@ class PrefixCache:
         self.pool.give(holder.pages[holder.num_cache_pages :])
         if holder.cache_node is not None:
             self.tree.unlock(holder.cache_node)
-        holder.cache_node, holder.num_cache_pages, holder.pages = None, 0, []
+        holder.cache_node, holder.num_cache_pages, holder.pages = None, 0, array("i")
+
+
+def _adds_up(cache: PrefixCache, holders: Sequence[Holder]) -> bool:
+    """Whether every page has one owner."""
+    claims = [cache.pool.free_pages, *(node.pages for node in cache.tree.nodes())]
+    claims += [holder.pages[holder.num_cache_pages :] for holder in holders]
+    pages = np.frombuffer(b"".join(claims), np.int32)
+    everyone = np.arange(cache.pool.num_pages, dtype=np.int32)
+    return len(pages) == len(everyone) and bool((np.sort(pages) == everyone).all())
 
 
 def _owner_faults(cache: PrefixCache, holders: Sequence[Holder]) -> Iterator[str]:
+    if _adds_up(cache, holders):
+        return
     claims = [("the pool", page) for page in cache.pool.free_pages]
     claims += [("the tree", page) for node in cache.tree.nodes() for page in node.pages]
     claims += [
@@ -194,25 +198,18 @@ def _owner_faults(cache: PrefixCache, holders: Sequence[Holder]) -> Iterator[str
 def _lock_faults(tree: RadixTree, holders: Sequence[Holder]) -> Iterator[str]:
     locks: Counter[Node] = Counter()
     for number, holder in enumerate(holders):
-        path = _path(holder.cache_node)
+        path = path_to(holder.cache_node) if holder.cache_node else []
         locks.update(path)
-        if [page for node in path for page in node.pages] != holder.pages[: holder.num_cache_pages]:
+        if sum((node.pages for node in path), array("i")) != holder.pages[: holder.num_cache_pages]:
             yield f"request {number} does not have the pages of the node on which it stands"
     nodes = tree.nodes()[1:]
     for node in nodes:
         if node.num_locks != locks.pop(node, 0):
-            yield f"the node of pages {node.pages} has {node.num_locks} locks, which is wrong"
+            pages = node.pages.tolist()
+            yield f"the node of pages {pages} has {node.num_locks} locks, which is wrong"
     if locks:
         yield "a request stands on a node that is not in the tree"
     if tree.num_pages != sum(len(node.pages) for node in nodes):
         yield f"the tree counts {tree.num_pages} pages, which is wrong"
     if tree.num_evictable != sum(len(node.pages) for node in nodes if not node.num_locks):
         yield f"the tree counts {tree.num_evictable} evictable pages, which is wrong"
-
-
-def _path(node: Node | None) -> list[Node]:
-    path: list[Node] = []
-    while node is not None and node.pages:  # a root, of this tree or a former one, has none
-        path.append(node)
-        node = node.parent
-    return path[::-1]

@@ -1,6 +1,8 @@
 """What one step computes (scheduler to runner), and what came out of it (runner to scheduler)."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +19,7 @@ class Row(NamedTuple):
 
     The logits at position p tell of token p + 1. A row that reaches its request's last token
     samples: its last wanted logits give a new token. Wanted logits before that (or in a row that
-    does not sample) are for prompt logprobs: their targets are known tokens. (A named tuple: steps
-    have hundreds of rows, and a frozen dataclass takes four times as long to make.)
+    does not sample) are for prompt logprobs: their targets are known tokens.
     """
 
     request: Request
@@ -37,26 +38,62 @@ class Row(NamedTuple):
         return self.end - self.logits_from
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """A step: rows of one token first, then the longer ones.
+    """A step: rows of one token first, then the longer ones; the fields of all rows in columns,
+    since steps have hundreds of rows, and most of them are alike.
 
-    `table_updates` are the entries of the device's page tables that differ from what the last step
-    left there: (slot, column, page) each. `restarted` are the rows whose request took its slot in
-    this step (new, or after a retraction): per-slot state of the device begins anew.
+    The first `num_decoding` rows decode: the last step of their slot has drawn their one token and
+    left it on the device; it samples the next. The tokens of all other rows are known.
     """
 
-    rows: list[Row]
-    table_updates: list[tuple[int, int, int]]
+    requests: list[Request]
+    columns: np.ndarray  # i32[5, S]: slot, start, num_tokens, samples, logits_from
+    num_decoding: int
+    table_updates: np.ndarray  # i32[3, U]: slot, column, page
+    """The entries of the device's page tables that differ from what the last step left there."""
     restarted: list[Request]
+    """Those that took their slot in this step (new, or after a retraction): per-slot state of the
+    device begins anew."""
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Row],
+        *,
+        num_decoding: int = 0,
+        table_updates: np.ndarray | None = None,
+        restarted: Sequence[Request] = (),
+    ) -> "Batch":
+        columns = np.array([row[1:] for row in rows], np.int32).reshape(len(rows), 5).T
+        updates = np.zeros((3, 0), np.int32) if table_updates is None else table_updates
+        return cls([row.request for row in rows], columns, num_decoding, updates, list(restarted))
 
     @property
+    def rows(self) -> list[Row]:
+        """One by one, for whoever is in no hurry."""
+        columns = zip(*self.columns.tolist(), strict=True)
+        return [
+            Row(request, slot, start, num_tokens, bool(samples), logits_from)
+            for request, (slot, start, num_tokens, samples, logits_from) in zip(
+                self.requests, columns, strict=True
+            )
+        ]
+
+    @functools.cached_property
+    def only_decodes(self) -> bool:
+        return self.num_decoding == len(self.requests)
+
+    @functools.cached_property
     def num_tokens(self) -> int:
-        return sum(row.num_tokens for row in self.rows)
+        return self.num_decoding if self.only_decodes else int(self.columns[2].sum())
 
-    @property
+    @functools.cached_property
     def num_logits(self) -> int:
-        return sum(row.num_logits for row in self.rows)
+        if self.only_decodes:
+            return self.num_decoding
+        _, starts, counts, _, logits_from = self.columns
+        return int((starts + counts - logits_from).sum())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,3 +109,9 @@ class StepResults:
     logprobs: np.ndarray | None = None  # f32[R], of `tokens`
     top_ids: np.ndarray | None = None  # i32[R, 20], most likely first
     top_logprobs: np.ndarray | None = None  # f32[R, 20]
+
+
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """counts[0] numbers from starts[0], then counts[1] from starts[1], and so on."""
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)

@@ -28,11 +28,12 @@ class Bucket:
         return self.num_rows + -(-self.num_tokens // page_size)
 
     def holds(self, batch: Batch, num_tokens: int, num_logits: int) -> bool:
-        if self.only_decode and len(batch.rows) != num_tokens:
+        num_rows = len(batch.requests)
+        if self.only_decode and num_rows != num_tokens:
             return False
         return (
             num_tokens <= self.num_tokens
-            and len(batch.rows) <= self.num_rows
+            and num_rows <= self.num_rows
             and num_logits <= self.num_logits
         )
 
@@ -84,7 +85,7 @@ def pick(buckets: Iterable[Bucket], batch: Batch) -> Bucket:
         if bucket.holds(batch, num_tokens, num_logits):
             return bucket
     raise AssertionError(
-        f"no bucket holds a step of {num_tokens} tokens, {len(batch.rows)} rows and "
+        f"no bucket holds a step of {num_tokens} tokens, {len(batch.requests)} rows and "
         f"{num_logits} logits: the scheduler's limits and the buckets disagree"
     )
 

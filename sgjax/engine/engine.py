@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import queue
 import random
+from array import array
 from collections.abc import Callable
 
 import msgspec
@@ -32,6 +33,7 @@ from sgjax.engine.messages import (
     Serving,
     Shutdown,
     Submit,
+    Tokens,
 )
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
@@ -45,6 +47,8 @@ from sgjax.sampling_params import MAX_NEW_TOKENS
 logger = logging.getLogger("sgjax.engine")
 
 Send = Callable[[list[Event]], None]
+
+_LOOK_UP_S = 0.1
 
 
 def run_engine(
@@ -121,11 +125,7 @@ class Engine:
 
     def turn(self) -> None:
         """One round of the loop. With nothing to compute it waits for a command."""
-        is_idle = self.is_idle
-        if is_idle and not self._is_checked:
-            self._check_pages()
-        self._is_checked = is_idle
-        self._take_commands(wait=is_idle)
+        self._take_commands(wait=self.is_idle)
         self._pending = self._step(self._pending)
         self._check_ready()
 
@@ -137,7 +137,8 @@ class Engine:
         self._runner.close(wait=wait)
 
     def _check_pages(self) -> None:
-        """Between two bursts of work: pages that do not add up are said, counted and mended."""
+        """When nothing came for a while: pages that do not add up are said, counted and mended."""
+        self._is_checked = True
         if self._scheduler.heal():
             logger.error("Pages of the cache were lost, or had two owners; it was emptied.")
 
@@ -160,14 +161,19 @@ class Engine:
 
     def _take_commands(self, *, wait: bool) -> None:
         """Takes all commands there are; with nothing to compute it waits for one."""
+        while (command := self._next_command(wait=wait)) is not None:
+            self._obey(command)
+            wait = False
+
+    def _next_command(self, *, wait: bool) -> Command | None:
+        # Looks up now and then, to say when all programs are compiled, and to check the pages.
+        is_calm = self._ready and self._is_checked
         try:
-            # While programs compile behind, look up now and then to say when all are done.
-            command = self._inbox.get(wait, None if self._ready else 0.1)
-            while True:
-                self._obey(command)
-                command = self._inbox.get_nowait()
+            return self._inbox.get(wait, None if is_calm else _LOOK_UP_S)
         except queue.Empty:
-            pass
+            if wait and not self._is_checked:
+                self._check_pages()
+            return None
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -196,7 +202,7 @@ class Engine:
         stops = () if params.ignore_eos else (*self._info.eos_ids, *params.stop_token_ids)
         return Request(
             rid=submit.rid,
-            prompt_ids=submit.prompt_ids,
+            tokens=array("i", submit.prompt_ids),
             params=params,
             stop_ids=frozenset(stops),
             max_new_tokens=min(wanted, room),
@@ -227,6 +233,7 @@ class Engine:
                 self._scheduler.only = self._quarantine.on_trial
                 batch = self._scheduler.schedule()
                 if batch is not None:
+                    self._is_checked = False
                     launched = self._runner.launch(batch)
                     self._counters.plan_seconds += clock.seconds
                 if launched is not None and not self._overlap:
@@ -243,13 +250,16 @@ class Engine:
         return launched
 
     def _read(self, step: LaunchedStep) -> None:
-        outputs = self._scheduler.update(step.batch, step.read())
-        self._quarantine.clear(row.request for row in step.batch.rows)
+        drawn, outputs = self._scheduler.update(step.batch, step.read())
+        self._quarantine.clear(step.batch.requests)
         self._counters.steps += 1
         self._counters.step_seconds += min(step.clock.seconds, self._last_read.seconds)
         self._last_read = Stopwatch()
-        if outputs:
-            self._send([_delta(output) for output in outputs])
+        events: list[Event] = [_delta(output) for output in outputs]
+        if drawn.requests:
+            events.append(Tokens([request.rid for request in drawn.requests], drawn.tokens))
+        if events:
+            self._send(events)
 
     def _end(self, requests: list[Request]) -> None:
         if requests:
@@ -259,7 +269,7 @@ class Engine:
         """After a failed step: the device's state is made anew, whoever is to blame fails, all the
         others are computed again."""
         guilty = self._quarantine.accuse(
-            dict.fromkeys(row.request for b in batches for row in b.rows)
+            dict.fromkeys(request for batch in batches for request in batch.requests)
         )
         self._runner.reset()
         self._scheduler.reset_cache()

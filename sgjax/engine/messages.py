@@ -52,7 +52,8 @@ class Logprobs(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, tag=True, frozen=True):
-    """What a request gained. Two of one request may be merged by joining their lists."""
+    """What a request gained. Two of one request may be merged by joining their lists; of numbers at
+    the end, which may be left out, the larger counts."""
 
     rid: str
     token_ids: list[int]
@@ -61,6 +62,14 @@ class Delta(msgspec.Struct, tag=True, frozen=True):
     prompt_logprobs: Logprobs | None = None
     num_cached: int = 0
     num_retractions: int = 0
+
+
+class Tokens(msgspec.Struct, tag=True, frozen=True):
+    """One token more for each of these requests, and nothing else: what most of them gain in most
+    steps."""
+
+    rids: list[str]
+    token_ids: list[int]
 
 
 class Refused(msgspec.Struct, tag=True, frozen=True):
@@ -155,4 +164,4 @@ class EngineStats(msgspec.Struct, frozen=True):
     """Times that free + cached + running pages did not add up (and were healed)."""
 
 
-Event = Delta | Refused | Reply | Progress | Serving | Ready | Failed
+Event = Delta | Tokens | Refused | Reply | Progress | Serving | Ready | Failed

@@ -1,6 +1,10 @@
 """A step in the making: what it holds, and what it has room for."""
 
-from sgjax.engine.batch import Batch, Row
+from array import array
+
+import numpy as np
+
+from sgjax.engine.batch import Batch, Row, ranges
 from sgjax.engine.limits import Limits
 from sgjax.engine.request import Request
 
@@ -9,11 +13,17 @@ class Plan:
     """The rows of a step so far."""
 
     def __init__(self, limits: Limits):
-        self.single: list[Row] = []
-        """Rows of one token."""
-        self.longer: list[Row] = []
-        self.table_updates: list[tuple[int, int, int]] = []
         self.restarted: list[Request] = []
+        self._decoding: list[Request] = []
+        self._decode_columns = np.zeros((5, 0), np.int32)
+        self._single: list[Row] = []
+        """Other rows of one token."""
+        self._longer: list[Row] = []
+        # Entries of page tables: those of decoding rows, a page each; then runs of them, each a
+        # slot, its first column and the number of its pages; and the pages of all runs.
+        self._single_pages = np.zeros((3, 0), np.int32)
+        self._runs: list[tuple[int, int, int]] = []
+        self._pages = array("i")
         self._page_size = limits.page_size
         self._tokens_left = limits.max_step_tokens
         self._logits_left = limits.max_logits
@@ -22,18 +32,30 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not self.single and not self.longer
+        return not (self._decoding or self._single or self._longer)
 
     @property
     def is_full(self) -> bool:
         """Whether no prompt token has room."""
         return not self._tokens_left or (self._has_prefill and self._prefill_left <= 0)
 
-    def add_decode(self, rows: list[Row]) -> None:
-        """Adds rows of one token with one logits each."""
-        self.single += rows
-        self._tokens_left -= len(rows)
-        self._logits_left -= len(rows)
+    def add_decode(self, requests: list[Request], slots: np.ndarray, starts: np.ndarray) -> None:
+        """Adds rows of one token with one logits each, the tokens at `starts`."""
+        self._decoding = requests
+        self._decode_columns = np.ones((5, len(requests)), np.int32)
+        self._decode_columns[0] = slots
+        self._decode_columns[1] = self._decode_columns[4] = starts
+        self._tokens_left -= len(requests)
+        self._logits_left -= len(requests)
+
+    def add_page_each(self, slots: np.ndarray, columns: np.ndarray, pages: array) -> None:
+        """Notes that the table of each slot has one more page, in this column."""
+        self._single_pages = np.stack([slots, columns, np.frombuffer(pages, np.int32)])
+
+    def add_pages(self, slot: int, column: int, pages: array) -> None:
+        """Notes that the slot's table goes on with these pages, from this column."""
+        self._runs.append((slot, column, len(pages)))
+        self._pages += pages
 
     def chunk(self, request: Request, max_tokens: int) -> Row | None:
         """The longest row that has room here and ends at most at the request's token `max_tokens`.
@@ -63,13 +85,33 @@ class Plan:
 
     def add_chunk(self, row: Row) -> None:
         self._has_prefill = True
-        (self.single if row.num_tokens == 1 else self.longer).append(row)
+        (self._single if row.num_tokens == 1 else self._longer).append(row)
         self._tokens_left -= row.num_tokens
         self._prefill_left -= row.num_tokens
         self._logits_left -= row.num_logits
 
     def batch(self) -> Batch:
-        return Batch(self.single + self.longer, self.table_updates, self.restarted)
+        others = Batch.of(self._single + self._longer)
+        columns = self._decode_columns
+        if others.requests:
+            columns = np.concatenate([columns, others.columns], axis=1)
+        return Batch(
+            self._decoding + others.requests,
+            columns,
+            len(self._decoding),
+            self._table_updates(),
+            self.restarted,
+        )
+
+    def _table_updates(self) -> np.ndarray:
+        if not self._runs:
+            return self._single_pages
+        slots, firsts, counts = np.array(self._runs, np.int32).T
+        runs = np.empty((3, len(self._pages)), np.int32)
+        runs[0] = np.repeat(slots, counts)
+        runs[1] = ranges(firsts, counts)
+        runs[2] = np.frombuffer(self._pages, np.int32)
+        return np.concatenate([self._single_pages, runs], axis=1)
 
 
 def _first_logits(request: Request, start: int) -> int | None:

@@ -1,6 +1,6 @@
 """One request as the engine sees it: token ids, and how far along its number line it is.
 
-    prompt_ids ............................ output_ids .......... in flight
+    tokens: prompt ........................ output .............. in flight
     |-------------------------------------|---------------------|- - - - -|
     0                 num_computed ->     num_prompt            num_known  num_tokens
 
@@ -11,6 +11,7 @@ results the host has not read yet: their number is known, their ids are on the d
 """
 
 import dataclasses
+from array import array
 from typing import Any
 
 from sgjax.sampling_params import MAX_NEW_TOKENS, SamplingParams
@@ -24,7 +25,8 @@ class Request:
     """A request and its state. The scheduler owns it; nobody else writes to it."""
 
     rid: str
-    prompt_ids: list[int]
+    tokens: array
+    """Those that are known, int32: the prompt when it is made, then outputs are appended."""
     params: SamplingParams
     stop_ids: frozenset[int] = frozenset()
     """Ids that end it: EOS and stop_token_ids, or empty with ignore_eos."""
@@ -39,19 +41,18 @@ class Request:
     top_logprobs: int = 0
 
     # The number line.
-    output_ids: list[int] = dataclasses.field(default_factory=list)
+    num_prompt: int = dataclasses.field(init=False)
+    num_needed: int = dataclasses.field(init=False)
+    """Tokens that are cached if it runs to its end: all but the last output."""
     num_computed: int = 0
-    num_in_flight: int = 0
 
     # What it holds: a slot of the device's per-request arrays, and pages of the cache.
     slot: int = NO_SLOT
-    pages: list[int] = dataclasses.field(default_factory=list)
+    pages: array = dataclasses.field(default_factory=lambda: array("i"))
     cache_node: Any = None
     """Where it stands in the prefix tree: a handle of PrefixCache, nobody else's business."""
     num_cache_pages: int = 0
     """How many of `pages`, from the first, belong to the tree (locked); the others are its own."""
-    cache_key: bytes = b""
-    """Its token ids as int32, as far as PrefixCache has needed them."""
 
     arrival: int = 0
     """Its number in the order of arrival: what clocks would tell, but the same in every run."""
@@ -62,13 +63,31 @@ class Request:
     """Prompt logprobs that were reported: they are not computed again after a retraction."""
     finish_reason: "FinishReason | None" = None
 
+    def __post_init__(self) -> None:
+        self.num_prompt = len(self.tokens)
+        self.num_needed = self.num_prompt + max(self.max_new_tokens - 1, 0)
+
     @property
-    def num_prompt(self) -> int:
-        return len(self.prompt_ids)
+    def prompt_ids(self) -> list[int]:
+        return self.tokens[: self.num_prompt].tolist()
+
+    @property
+    def output_ids(self) -> list[int]:
+        return self.tokens[self.num_prompt :].tolist()
+
+    @property
+    def num_outputs(self) -> int:
+        """How many outputs are known."""
+        return len(self.tokens) - self.num_prompt
 
     @property
     def num_known(self) -> int:
-        return len(self.prompt_ids) + len(self.output_ids)
+        return len(self.tokens)
+
+    @property
+    def num_in_flight(self) -> int:
+        """Every token from the last known one on whose computation is planned samples the next."""
+        return max(self.num_computed + 1 - len(self.tokens), 0) if self.max_new_tokens else 0
 
     @property
     def num_tokens(self) -> int:
@@ -79,17 +98,12 @@ class Request:
         return self.num_tokens - self.num_computed
 
     @property
-    def num_needed(self) -> int:
-        """Tokens that are cached if it runs to its end: all but the last output."""
-        return len(self.prompt_ids) + max(self.max_new_tokens - 1, 0)
-
-    @property
     def logits_wanted_from(self) -> int | None:
         """The position of the first logits still wanted for a prompt logprob, or None."""
         if self.logprob_start is None:
             return None
         position = self.logprob_start + self.num_prompt_logprobs
-        return position if position < len(self.prompt_ids) - 1 else None
+        return position if position < self.num_prompt - 1 else None
 
     @property
     def hit_limit(self) -> int:
@@ -97,15 +111,6 @@ class Request:
         so must those whose logits are wanted."""
         wanted = self.logits_wanted_from
         return self.num_known - 1 if wanted is None else min(wanted, self.num_known - 1)
-
-    def token_ids(self, start: int, stop: int) -> list[int]:
-        """The known tokens [start, stop) of prompt and output together."""
-        n = len(self.prompt_ids)
-        if stop <= n:
-            return self.prompt_ids[start:stop]
-        if start >= n:
-            return self.output_ids[start - n : stop - n]
-        return self.prompt_ids[start:] + self.output_ids[: stop - n]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Reserve:
 
     def rise(self, staying: Collection[Request]) -> None:
         """Requests were retracted, these stay: reserve at least what their progress suggests."""
-        made = sum(len(request.output_ids) for request in staying) + MARGIN * len(staying)
+        made = sum(request.num_outputs for request in staying) + MARGIN * len(staying)
         asked = sum(min(request.max_new_tokens, MAX_EXPECTED) for request in staying)
         self.ratio = max(self.ratio, min(made / max(asked, 1), 1.0))
 

@@ -7,8 +7,15 @@ from sgjax.engine.messages import Logprobs
 from sgjax.engine.request import FinishReason, Request
 
 
+class Drawn(NamedTuple):
+    """Requests that gained one token in a step, and nothing else: most of those that decode."""
+
+    requests: list[Request]
+    tokens: list[int]
+
+
 class Output(NamedTuple):
-    """What a request gained in a step."""
+    """What another request gained in a step."""
 
     request: Request
     token_ids: list[int]
@@ -27,8 +34,8 @@ NOT_FINITE = (
 
 def finish_reason(request: Request, token: int) -> FinishReason | None:
     """Why the request ends with `token`, its last output, or None: it goes on."""
-    if len(request.output_ids) >= request.max_new_tokens:
-        return FinishReason("length", length=len(request.output_ids))
+    if len(request.tokens) > request.num_needed:
+        return FinishReason("length", length=request.num_outputs)
     if token in request.stop_ids:
         return FinishReason("stop", matched=token)
     return None
@@ -38,7 +45,7 @@ def prompt_logprobs(row: Row, results: StepResults, first: int) -> Logprobs:
     """Those of the prompt tokens that the row's logits tell of; `first` is its first entry."""
     count = row.num_logits - row.samples
     target = row.logits_from + 1
-    tokens = row.request.prompt_ids[target : target + count]
+    tokens = row.request.tokens[target : target + count].tolist()
     return logprobs(row.request, results, tokens, first)
 
 

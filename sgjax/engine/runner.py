@@ -19,14 +19,12 @@ from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.buckets import Bucket, pick
 from sgjax.engine.programs import Key, Lower, Programs, Stopwatch
 from sgjax.engine.request import Request
+from sgjax.engine.sample_step import SampleParams, Wants, pack_sample, sample_layout
 from sgjax.engine.sampler import Sampled, Variant
 from sgjax.engine.step import (
     CacheShape,
-    SampleParams,
     forward_layout,
     pack_forward,
-    pack_sample,
-    sample_layout,
     unpack_forward,
     update_tables,
 )
@@ -111,13 +109,14 @@ class ModelRunner:
 
     def launch(self, batch: Batch) -> LaunchedStep:
         """Starts a step; its results can be read later. The host does not wait for the device."""
-        variant = _variant(batch)
-        bucket = pick((b for b in self._buckets if self._has(b, variant)), batch)
-        self._write_tables(batch.table_updates[bucket.num_updates(self._shape.page_size) :])
         for request in batch.restarted:
             self._params.set(request)
             if request.params.has_penalties:
                 self._restart_seen(request)
+        wants = self._params.wants(batch)
+        variant = _variant(wants)
+        bucket = pick((b for b in self._buckets if self._has(b, variant)), batch)
+        self._write_tables(batch.table_updates[:, bucket.num_updates(self._shape.page_size) :])
         state = self._state
         logits, kv, tables = self.programs["forward", bucket](
             self._model.params,
@@ -130,7 +129,7 @@ class ModelRunner:
         if not batch.num_logits:
             return LaunchedStep(batch, None)
         sampled, last_tokens, seen = self.programs["sample", bucket.num_logits, variant](
-            self._biased(logits, batch, bucket),
+            self._biased(logits, batch, bucket) if wants & Wants.BIAS else logits,
             logits,
             state.last_tokens,
             state.seen,
@@ -163,13 +162,14 @@ class ModelRunner:
 
     # What a step needs besides its two programs, rarely.
 
-    def _write_tables(self, updates: list[tuple[int, int, int]]) -> None:
+    def _write_tables(self, updates: np.ndarray) -> None:
         shape = self._shape
-        for piece in _pieces(updates):
+        for first in range(0, updates.shape[1], _PIECE):
+            slots, columns, new = updates[:, first : first + _PIECE]
             at = np.full(_PIECE, shape.num_slots * shape.max_pages_per_request, np.int32)
             pages = np.zeros(_PIECE, np.int32)
-            slots, columns, pages[: len(piece)] = np.array(piece, np.int32).T
-            at[: len(piece)] = slots * shape.max_pages_per_request + columns
+            at[: len(new)] = slots * shape.max_pages_per_request + columns
+            pages[: len(new)] = new
             tables = self.programs["tables"](self._state.tables, at, pages)
             self._state = dataclasses.replace(self._state, tables=tables)
 
@@ -270,15 +270,10 @@ def describe(key: Key) -> str:
     return str(key)
 
 
-def _variant(batch: Batch) -> Variant:
-    variant = Variant.GREEDY
-    for row in batch.rows:
-        request = row.request
-        if row.num_logits and request.return_logprob:
-            return Variant.LOGPROBS
-        if row.samples and not (request.params.is_greedy and not request.params.has_penalties):
-            variant = Variant.GENERAL
-    return variant
+def _variant(wants: Wants) -> Variant:
+    if wants & Wants.LOGPROBS:
+        return Variant.LOGPROBS
+    return Variant.GENERAL if wants & Wants.CHANCE else Variant.GREEDY
 
 
 def _biases(batch: Batch) -> list[tuple[int, int, float]]:

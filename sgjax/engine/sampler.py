@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int16, Int32
 
-from sgjax.engine.step import unpack_sample
+from sgjax.engine.sample_step import unpack_sample
 from sgjax.sampling_params import GREEDY_BELOW, MAX_TOP_LOGPROBS
 
 _MAX_COUNT = 2**14 - 2

@@ -15,8 +15,12 @@ Everything here is a function of the calls that were made: no clock, no unseeded
 """
 
 import dataclasses
+from array import array
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
 
 from sgjax.cache.prefix_cache import Imbalance, PrefixCache
 from sgjax.engine.batch import Batch, Row, StepResults
@@ -26,9 +30,26 @@ from sgjax.engine.plan import Plan
 from sgjax.engine.policy import Policy, WaitingQueue
 from sgjax.engine.request import NO_SLOT, FinishReason, Request
 from sgjax.engine.reserve import Reserve
-from sgjax.engine.results import NOT_FINITE, Output, finish_reason, logprobs, prompt_logprobs
+from sgjax.engine.results import (
+    NOT_FINITE,
+    Drawn,
+    Output,
+    finish_reason,
+    logprobs,
+    prompt_logprobs,
+)
 from sgjax.engine.stats import Stats
 from sgjax.errors import InvalidRequest, QueueFull
+
+
+class _DecodeRows(NamedTuple):
+    """The requests that a step gives one token each, those that the device holds."""
+
+    requests: list[Request]
+    slots: np.ndarray  # i32[n]
+    starts: np.ndarray  # i32[n]
+    at_page_end: np.ndarray
+    """Indices of those whose token begins a page."""
 
 
 class Scheduler:
@@ -118,7 +139,7 @@ class Scheduler:
 
     def _check(self, request: Request) -> None:
         limits = self.limits
-        if not request.prompt_ids:
+        if not request.tokens:
             raise InvalidRequest("The prompt must have at least one token.", param="prompt")
         if request.rid in self._by_rid:
             raise InvalidRequest(
@@ -156,7 +177,7 @@ class Scheduler:
         later = self._pending_after(what) if is_batch else 0
         if later is None:
             return []
-        requests = [row.request for row in what.rows] if is_batch else list(what)
+        requests = what.requests if is_batch else list(what)
         ended = [request for request in requests if request.finish_reason is None]
         for request in requests:
             if request.finish_reason is None:
@@ -199,7 +220,7 @@ class Scheduler:
             self._cache.forget(request, request.num_known)
         self._slots.append(request.slot)
         request.slot = NO_SLOT
-        request.num_computed = request.num_in_flight = 0
+        request.num_computed = 0
         self._prefilling.pop(request, None)
         self._decoding.pop(request, None)
 
@@ -210,13 +231,13 @@ class Scheduler:
 
         None: there is nothing to plan before the results of pending steps are read, or at all.
         """
-        at_page_end = self._at_page_end()
-        if not self._cache.make_free(len(at_page_end)):
+        rows = self._decode_rows()
+        if not self._cache.make_free(len(rows.at_page_end)):
             if self._pending:
                 return None
-            at_page_end = self._retract()
+            rows = self._retract()
         plan = Plan(self.limits)
-        self._plan_decode(plan, at_page_end)
+        self._plan_decode(plan, rows)
         self._plan_prefill(plan)
         self._plan_new(plan)
         if plan.is_empty:
@@ -235,32 +256,30 @@ class Scheduler:
             # runs. So this is a fault: pages were lost.
             self.heal()
 
-    def _at_page_end(self) -> list[Request]:
-        """Decoding requests whose next token begins a page."""
-        size = self.limits.page_size
-        return [
-            request
-            for request, needed in self._decoding.items()
-            if request.num_computed == len(request.pages) * size != needed
+    def _decode_rows(self) -> _DecodeRows:
+        """A row of one token for every decoding request that may need another."""
+        requests = [
+            request for request, needed in self._decoding.items() if request.num_computed != needed
         ]
+        slots = np.array([request.slot for request in requests], np.int32)
+        starts = np.array([request.num_computed for request in requests], np.int32)
+        at_page_end = np.flatnonzero(starts % self.limits.page_size == 0)
+        return _DecodeRows(requests, slots, starts, at_page_end)
 
-    def _plan_decode(self, plan: Plan, at_page_end: list[Request]) -> None:
-        """A row of one token for every decoding request that may need another; pages for those that
-        begin one, which are free."""
-        pages = self._cache.take(len(at_page_end))
-        for request, page in zip(at_page_end, pages, strict=True):
-            plan.table_updates.append((request.slot, len(request.pages), page))
-            request.pages.append(page)
-        rows = []
-        for request, needed in self._decoding.items():
-            start = request.num_computed
-            if start != needed:
-                request.num_computed = start + 1
-                request.num_in_flight += 1
-                rows.append(Row(request, request.slot, start, 1, True, start))
-        plan.add_decode(rows)
-        if rows:
-            self._reserve.decay()
+    def _plan_decode(self, plan: Plan, rows: _DecodeRows) -> None:
+        """Plans and books them, with pages for those that begin one, which are free."""
+        requests, slots, starts, at = rows
+        if not requests:
+            return
+        if len(at):
+            pages = self._cache.take(len(at))
+            for row, page in zip(at.tolist(), pages, strict=True):
+                requests[row].pages.append(page)
+            plan.add_page_each(slots[at], starts[at] // self.limits.page_size, pages)
+        for request in requests:
+            request.num_computed += 1
+        plan.add_decode(requests, slots, starts)
+        self._reserve.decay()
 
     def _plan_prefill(self, plan: Plan) -> None:
         """The next chunks of prompts that were begun."""
@@ -282,12 +301,10 @@ class Scheduler:
         self._cache.grow(request, -(-row.end // size))
         self._cache.share(request, row.end)
         first = self._prefilling[request]
-        new = enumerate(request.pages[first:], first)
-        plan.table_updates += [(request.slot, column, page) for column, page in new]
+        plan.add_pages(request.slot, first, request.pages[first:])
         self._prefilling[request] = len(request.pages)
         request.num_computed = row.end
         if row.end == request.num_known:
-            request.num_in_flight += row.samples
             del self._prefilling[request]
             self._decoding[request] = request.num_needed
         plan.add_chunk(row)
@@ -330,22 +347,22 @@ class Scheduler:
 
     # Giving way.
 
-    def _retract(self) -> list[Request]:
+    def _retract(self) -> _DecodeRows:
         """Sends requests back to the line until those that stay have pages for their next tokens;
-        returns who of them begins a page."""
-        at_page_end = self._at_page_end()
-        while not self._cache.make_free(len(at_page_end)):
+        returns their rows."""
+        rows = self._decode_rows()
+        while not self._cache.make_free(len(rows.at_page_end)):
             self._retract_one()
-            at_page_end = self._at_page_end()
+            rows = self._decode_rows()
         self._reserve.rise(self.running)
-        return at_page_end
+        return rows
 
     def _retract_one(self) -> None:
         """Sends back who has the fewest outputs; of those the longest prompt; then the last to
         come. What it computed stays in the cache while nobody needs the pages."""
         victim = min(
             self.running,
-            key=lambda request: (len(request.output_ids), -request.num_prompt, -request.arrival),
+            key=lambda request: (request.num_outputs, -request.num_prompt, -request.arrival),
         )
         self._stop(victim)
         victim.num_retractions += 1
@@ -354,38 +371,62 @@ class Scheduler:
 
     # Results.
 
-    def update(self, batch: Batch, results: StepResults) -> list[Output]:
+    def update(self, batch: Batch, results: StepResults) -> tuple[Drawn, list[Output]]:
         """Books the results of a step: steps are read in the order in which they were planned.
 
-        Returns an entry for each request with news. A step planned before `reset_cache` has none.
+        Returns the requests with news. A step planned before `reset_cache` has none.
 
         Raises:
             ValueError: an earlier step has not been read.
         """
         if self._pending_after(batch) is None:
-            return []
+            return Drawn([], []), []
         if self._pending[0] is not batch:
             raise ValueError("the results of an earlier step must be read first")
         self._pending.popleft()
         tokens = results.tokens.tolist()
-        is_finite = -1 not in tokens
+        drawn, outputs = self._update_decoding(batch, results, tokens)
+        if not batch.only_decodes:
+            outputs += self._update_others(batch, results, tokens)
+        return drawn, outputs
+
+    def _update_decoding(
+        self, batch: Batch, results: StepResults, tokens: list[int]
+    ) -> tuple[Drawn, list[Output]]:
+        """The rows that decode have one entry each, the first ones."""
+        requests: list[Request] = []
+        news: list[int] = []
         outputs: list[Output] = []
-        stop = 0
-        for row in batch.rows:
-            request, _, start, num_tokens, samples, logits_from = row
-            first, stop = stop, stop + start + num_tokens - logits_from
+        for entry, request in enumerate(batch.requests[: batch.num_decoding]):
             if request.finish_reason is not None:
                 continue
-            if not is_finite and -1 in tokens[first:stop]:
-                outputs.append(Output(request, [], self._fail(request, NOT_FINITE)))
-            elif samples and stop - first == 1 and not request.return_logprob:
-                outputs.append(self._book(request, tokens[first]))
+            token = tokens[entry]
+            finish = self._book(request, token)
+            if finish is None and not request.return_logprob:
+                requests.append(request)
+                news.append(token)
+            elif token < 0:
+                outputs.append(Output(request, [], finish))
+            else:
+                own = logprobs(request, results, [token], entry) if request.return_logprob else None
+                outputs.append(Output(request, [token], finish, own))
+        return Drawn(requests, news), outputs
+
+    def _update_others(self, batch: Batch, results: StepResults, tokens: list[int]) -> list[Output]:
+        outputs: list[Output] = []
+        stop = batch.num_decoding
+        for row in batch.rows[batch.num_decoding :]:
+            first, stop = stop, stop + row.num_logits
+            if row.request.finish_reason is not None:
+                continue
+            if -1 in tokens[first:stop]:
+                outputs.append(Output(row.request, [], self._fail(row.request, NOT_FINITE)))
             elif (output := self._read(row, results, tokens, first)) is not None:
                 outputs.append(output)
         return outputs
 
     def _read(self, row: Row, results: StepResults, tokens: list[int], first: int) -> Output | None:
-        """Reads a row with logprobs, or without a token; `first` is its first entry."""
+        """Reads a row of known tokens; `first` is its first entry."""
         request, of_prompt, own = row.request, None, None
         if row.num_logits > row.samples:
             of_prompt = prompt_logprobs(row, results, first)
@@ -395,17 +436,20 @@ class Scheduler:
         last = first + row.num_logits - 1
         if request.return_logprob:
             own = logprobs(request, results, tokens[last : last + 1], last)
-        return self._book(request, tokens[last])._replace(logprobs=own, prompt_logprobs=of_prompt)
+        return Output(
+            request, tokens[last : last + 1], self._book(request, tokens[last]), own, of_prompt
+        )
 
-    def _book(self, request: Request, token: int) -> Output:
-        """Gives a request the token that was in flight."""
-        request.num_in_flight -= 1
-        request.output_ids.append(token)
+    def _book(self, request: Request, token: int) -> FinishReason | None:
+        """Gives a request the token that was in flight; why it ends with it, if it does."""
+        if token < 0:
+            return self._fail(request, NOT_FINITE)
+        request.tokens.append(token)
         self.stats.generated_tokens += 1
         finish = finish_reason(request, token)
         if finish is not None:
             self._finish(request, finish)
-        return Output(request, [token], finish)
+        return finish
 
     def _book_prompt(self, row: Row, of_prompt: Logprobs | None) -> Output | None:
         """A row that gave no token ends its request only if none is wanted."""
@@ -434,8 +478,8 @@ class Scheduler:
         self._cache.reset()
         for request in running:
             request.slot, request.cache_node = NO_SLOT, None
-            request.pages = []
-            request.num_cache_pages = request.num_computed = request.num_in_flight = 0
+            request.pages = array("i")
+            request.num_cache_pages = request.num_computed = 0
             request.num_retractions += 1
             self._waiting.add(request)
         self.stats.retractions += len(running)

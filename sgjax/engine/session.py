@@ -23,6 +23,7 @@ from sgjax.engine.messages import (
     Reply,
     Serving,
     Submit,
+    Tokens,
 )
 
 
@@ -95,6 +96,10 @@ class Session:
         """Takes what the engine sent, in the loop's own thread."""
         for event in events:
             match event:
+                case Tokens():
+                    for rid, token in zip(event.rids, event.token_ids, strict=True):
+                        if stream := self._streams.get(rid):
+                            stream.put(Delta(rid, [token]))
                 case Delta():
                     if stream := self._streams.get(event.rid):
                         stream.put(event)
@@ -171,8 +176,8 @@ def merge(a: Delta, b: Delta) -> Delta:
         finish=b.finish,
         logprobs=_join(a.logprobs, b.logprobs),
         prompt_logprobs=_join(a.prompt_logprobs, b.prompt_logprobs),
-        num_cached=b.num_cached,
-        num_retractions=b.num_retractions,
+        num_cached=max(a.num_cached, b.num_cached),
+        num_retractions=max(a.num_retractions, b.num_retractions),
     )
 
 

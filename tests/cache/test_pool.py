@@ -1,3 +1,5 @@
+from array import array
+
 import pytest
 
 from sgjax.cache.pool import PagePool
@@ -12,8 +14,8 @@ def test_every_page_is_given_out_once():
 def test_the_page_that_came_back_last_goes_first():
     pool = PagePool(4)
     first, second = pool.take(2)
-    pool.give([second, first])
-    assert pool.take(1) == [first]
+    pool.give(array("i", [second, first]))
+    assert pool.take(1).tolist() == [first]
 
 
 def test_more_than_are_free_cannot_be_taken_and_none_is_lost():
@@ -30,5 +32,12 @@ def test_a_page_cannot_come_back_twice(taken):
     pages = pool.take(taken)
     pool.give(pages)
     with pytest.raises(ValueError, match="page 0 was given back, but it is free already"):
-        pool.give([0])
+        pool.give(array("i", [0]))
     assert pool.num_free == 3
+
+
+def test_a_page_cannot_come_back_twice_at_once():
+    pool = PagePool(3)
+    pages = pool.take(2)
+    with pytest.raises(ValueError, match="page 1 was given back, but it is free already"):
+        pool.give(array("i", [pages[1], *pages]))

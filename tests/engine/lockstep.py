@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from sgjax.config import ServeConfig
 from sgjax.engine.engine import Engine
-from sgjax.engine.messages import Abort, Call, Delta, Logprobs, Refused, Reply, Submit
+from sgjax.engine.messages import Abort, Call, Delta, Logprobs, Refused, Reply, Submit, Tokens
 from sgjax.engine.session import merge
 from sgjax.engine.setup import prepare
 from sgjax.engine.watchdog import Watchdog
@@ -34,13 +34,11 @@ class Lockstep:
     def _take(self, events):
         for event in events:
             match event:
-                case Delta(rid=rid):
-                    old = self.deltas.get(rid)
-                    assert old is None or old.finish is None, "news of a request that has ended"
-                    self.deltas[rid] = event if old is None else merge(old, event)
-                    self.counts[rid] += 1
-                    if event.finish is not None:
-                        self.running.discard(rid)
+                case Tokens(rids=rids, token_ids=token_ids):
+                    for rid, token in zip(rids, token_ids, strict=True):
+                        self._add(Delta(rid, [token]))
+                case Delta():
+                    self._add(event)
                 case Refused(rid=rid):
                     self.refusals[rid] = event
                     self.running.discard(rid)
@@ -48,6 +46,15 @@ class Lockstep:
                     self.replies.append(event)
                 case _:
                     self.events.append(event)
+
+    def _add(self, delta):
+        rid = delta.rid
+        old = self.deltas.get(rid)
+        assert old is None or old.finish is None, "news of a request that has ended"
+        self.deltas[rid] = delta if old is None else merge(old, delta)
+        self.counts[rid] += 1
+        if delta.finish is not None:
+            self.running.discard(rid)
 
     def submit(self, rid, prompt, *, logprob_start=None, top=0, salt="", logprobs=True, **params):
         params = {"temperature": 0.0, "max_new_tokens": 8, **params}

@@ -8,6 +8,7 @@ wrong with pages shows up there, in the step that reads it.
 """
 
 import hashlib
+from array import array
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,9 @@ def plain_outputs(request: Request) -> list[int]:
 
 def make_request(rid: str, prompt: list[int], max_new_tokens: int = 4, **fields) -> Request:
     fields.setdefault("stop_ids", frozenset({EOS}))
-    return Request(rid, list(prompt), SamplingParams(), max_new_tokens=max_new_tokens, **fields)
+    return Request(
+        rid, array("i", prompt), SamplingParams(), max_new_tokens=max_new_tokens, **fields
+    )
 
 
 def make_limits(**fields) -> Limits:
@@ -101,10 +104,10 @@ class PagedDevice:
         self._check_sizes(batch)
         for request in batch.restarted:
             self._owners[request.slot] = request
-            known = request.token_ids(0, request.num_known)
+            known = request.tokens.tolist()
             self._right[request.slot] = cells(request.cache_salt, known, [])
             self._tables[request.slot] = []
-        for slot, column, page in batch.table_updates:
+        for slot, column, page in batch.table_updates.T.tolist():
             assert column == len(self._tables[slot]), "a table entry is missing, or sent twice"
             self._tables[slot].append(page)
         self._written[id(batch)] = [place for row in batch.rows for place in self._write(row)]
@@ -124,13 +127,15 @@ class PagedDevice:
     def _check_sizes(self, batch: Batch) -> None:
         limits = self.limits
         assert batch.rows
+        assert all(row.num_tokens == 1 for row in batch.rows[: batch.num_decoding])
+        assert all(row.end <= row.request.num_known for row in batch.rows[batch.num_decoding :])
         assert batch.num_tokens <= limits.max_step_tokens
         assert batch.num_logits <= limits.max_logits
         assert len(batch.rows) <= limits.num_slots
         assert len({row.slot for row in batch.rows}) == len(batch.rows)
         longer = [row.num_tokens > 1 for row in batch.rows]
         assert longer == sorted(longer), "rows of one token come first"
-        prompts = [row for row in batch.rows if row.start < len(row.request.prompt_ids)]
+        prompts = [row for row in batch.rows if row.start < row.request.num_prompt]
         new = sum(row.num_tokens for row in prompts)
         assert new <= limits.max_prefill_tokens or len(prompts) == 1
 

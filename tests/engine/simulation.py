@@ -62,7 +62,7 @@ class Simulation:
             self.device.unwrite(each)
         self._end(self.scheduler.fail(batch, "the step failed"))
         for each, results in self.pending:
-            assert self.scheduler.update(each, results) == [], "a failed step is void"
+            assert self._update(each, results) == [], "a failed step is void"
         self.pending.clear()
         self.scheduler.check_invariants()
 
@@ -70,7 +70,7 @@ class Simulation:
         self.device.reset()
         self.scheduler.reset_cache()
         for batch, results in self.pending:
-            assert self.scheduler.update(batch, results) == [], "a lost step is void"
+            assert self._update(batch, results) == [], "a lost step is void"
         self.pending.clear()
         self.scheduler.check_invariants()
 
@@ -79,7 +79,7 @@ class Simulation:
         batch, results = self.pending.popleft()
         if poisoned is not None and len(results.tokens):
             results.tokens[poisoned % len(results.tokens)] = -1
-        outputs = self.scheduler.update(batch, results)
+        outputs = self._update(batch, results)
         self.scheduler.check_invariants()
         for output in outputs:
             self._take(output)
@@ -115,6 +115,11 @@ class Simulation:
                 assert self.logprobs[rid] == _plain_logprobs(request, self.outputs[rid])
         assert self.scheduler.num_running == self.scheduler.num_waiting == 0
         assert self.cache.num_available == self.cache.pool.num_pages
+
+    def _update(self, batch: Batch, results: StepResults) -> list[Output]:
+        drawn, outputs = self.scheduler.update(batch, results)
+        pairs = zip(drawn.requests, drawn.tokens, strict=True)
+        return outputs + [Output(request, [token]) for request, token in pairs]
 
     def _schedule(self) -> Batch | None:
         was_pending = bool(self.pending)

@@ -121,3 +121,14 @@ def test_logits_that_are_not_finite_fail_their_own_request(engine, monkeypatch):
     engine.finish()
     assert engine.deltas["bad"].finish.failed
     assert engine.deltas["good"].token_ids == plain([8, 9, 10], 5)
+
+
+def test_lost_pages_are_found_when_nothing_comes_for_a_while(engine):
+    engine.forget()
+    engine.generate([5, 6, 7], max_new_tokens=3)
+    before = engine.scheduler.stats.page_imbalance
+    engine.scheduler._cache.pool.take(2)
+    engine.engine.turn()  # waits for a command, for a moment
+    assert engine.scheduler.stats.page_imbalance == before + 1
+    assert engine.generate([5, 6, 7], max_new_tokens=3).token_ids == plain([5, 6, 7], 3)
+    engine.scheduler.check_invariants()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sgjax.engine import sampler
+from sgjax.engine.sample_step import SAMPLE_FLOATS, sample_layout
 from sgjax.engine.sampler import Variant
-from sgjax.engine.step import SAMPLE_FLOATS, sample_layout
 
 V, SLOTS = 50, 4
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0, "targets": -1}

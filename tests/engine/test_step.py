@@ -1,55 +1,63 @@
 import dataclasses
+from array import array
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sgjax.engine.batch import Batch, Row
 from sgjax.engine.buckets import CPU, Bucket, make_buckets, pick
 from sgjax.engine.request import Request
-from sgjax.engine.step import (
-    CacheShape,
-    SampleParams,
-    pack_forward,
-    pack_sample,
-    unpack_forward,
-    unpack_sample,
-)
+from sgjax.engine.sample_step import SampleParams, Wants, pack_sample, unpack_sample
+from sgjax.engine.step import CacheShape, pack_forward, unpack_forward
 from sgjax.sampling_params import SamplingParams
 
 SHAPE = CacheShape(num_pages=20, page_size=4, num_slots=6, max_pages_per_request=8)
 
 
-def request(prompt, output=(), *, in_flight=0, computed=0, **params):
-    return Request(
+def request(prompt, output=(), *, computed=0, wants_logprobs=False, **params):
+    made = Request(
         rid=f"r{prompt[0]}",
-        prompt_ids=list(prompt),
+        tokens=array("i", prompt),
         params=SamplingParams(**params),
-        output_ids=list(output),
-        num_in_flight=in_flight,
         num_computed=computed,
+        return_logprob=wants_logprobs,
         seed=prompt[0] + 2**31,
     )
+    made.tokens.extend(output)
+    return made
 
 
 def row(request, slot, num_tokens, logits_from=None):
     start = request.num_computed
     end = start + num_tokens
-    samples = end == request.num_tokens
+    samples = end >= request.num_known
     if logits_from is None:
         logits_from = end - samples
     return Row(request, slot, start, num_tokens, samples, logits_from)
 
 
 def mixed_batch():
-    """A decode row whose token is in flight, one that is known, a last chunk, and a middle one."""
+    """A row that decodes, a chunk of one token, a last chunk, and a middle one."""
     rows = [
-        row(request([1, 2, 3], [4], in_flight=1, computed=4), 3, 1),
+        row(request([1, 2, 3], [4], computed=4), 3, 1),
         row(request([11, 12], [13], computed=2, temperature=0.0, top_k=5), 0, 1),
         row(request(range(20, 30), computed=7), 5, 3),
         row(request(range(40, 60), computed=4), 1, 5, logits_from=6),
     ]
-    return Batch(rows, [(5, 0, 9), (5, 1, 2), (5, 2, 7), (3, 1, 4)], [])
+    updates = np.array([(5, 0, 9), (5, 1, 2), (5, 2, 7), (3, 1, 4)], np.int32).T
+    return Batch.of(rows, num_decoding=1, table_updates=updates)
+
+
+def decode_batch():
+    """Two rows that decode; whether the host knows their tokens by now makes no difference."""
+    rows = [
+        row(request([1, 2, 3], [4], computed=4), 3, 1),
+        row(request([11, 12], [13], computed=2), 0, 1),
+    ]
+    updates = np.array([(3, 1, 4)], np.int32).T
+    return Batch.of(rows, num_decoding=2, table_updates=updates)
 
 
 def test_a_step_reaches_the_device_as_it_was_planned():
@@ -78,6 +86,73 @@ def test_a_step_reaches_the_device_as_it_was_planned():
     assert step.logit_rows[:6].tolist() == [0, 1, 4, 7, 8, 9]
 
 
+def test_a_step_that_only_decodes_takes_its_tokens_from_the_device():
+    tables = jnp.zeros((6, 8), jnp.int32).at[0, 0].set(5)
+    last = jnp.array([66, 0, 0, 77, 0, 0], jnp.int32)
+    bucket = Bucket(4, 4, 4, only_decode=True)
+    step, tables = unpack_forward(
+        jnp.asarray(pack_forward(decode_batch(), bucket, SHAPE)),
+        tables,
+        last,
+        bucket=bucket,
+        shape=SHAPE,
+    )
+    assert step.tokens[:2].tolist() == [77, 66]
+    assert step.positions[:2].tolist() == [4, 2]
+    assert step.slots.tolist() == [4 * 4, 5 * 4 + 2, SHAPE.num_cache_slots, SHAPE.num_cache_slots]
+    rows = step.rows
+    assert rows.starts[:2].tolist() == [0, 1]
+    assert rows.num_tokens.tolist() == [1, 1, 0, 0]
+    assert rows.lengths.tolist() == [5, 3, 0, 0]
+    assert int(rows.num_decode) == 2
+    assert step.logit_rows[:2].tolist() == [0, 1]
+    assert tables[3, :2].tolist() == [0, 4]
+
+
+def test_the_sampler_draws_for_every_row_that_decodes():
+    batch, params = decode_batch(), SampleParams(SHAPE.num_slots)
+    for each in batch.rows:
+        each.request.slot = each.slot
+        params.set(each.request)
+    vector = pack_sample(batch, Bucket(4, 4, 4, only_decode=True), SHAPE, params)
+    rows = unpack_sample(jnp.asarray(vector), 4)
+    assert rows["slots"].tolist() == [3, 0, 6, 6]
+    assert rows["targets"][:2].tolist() == [-1, -1]
+    assert rows["positions"][:2].tolist() == [5, 3]
+    assert np.asarray(rows["seeds"])[:2].view(np.uint32).tolist() == [2**31 + 1, 2**31 + 11]
+
+
+@pytest.mark.parametrize(
+    ("fields", "wants"),
+    [
+        ({"temperature": 0.0}, Wants.NOTHING),
+        ({"temperature": 0.5}, Wants.CHANCE),
+        ({"temperature": 0.0, "presence_penalty": 0.5}, Wants.CHANCE),
+        ({"temperature": 0.0, "wants_logprobs": True}, Wants.LOGPROBS),
+        ({"temperature": 0.0, "logit_bias": {3: 1.0}}, Wants.BIAS),
+        ({"temperature": 0.0, "min_new_tokens": 1}, Wants.BIAS),
+    ],
+)
+def test_one_request_decides_what_the_sampler_must_do(fields, wants):
+    params = SampleParams(SHAPE.num_slots)
+    rows = [
+        row(request([1, 2], [4], computed=2, temperature=0.0), 0, 1),
+        row(request([7, 8], [4], computed=2, **fields), 4, 1),
+    ]
+    for each in rows:
+        each.request.slot = each.slot
+        params.set(each.request)
+    assert params.wants(Batch.of(rows, num_decoding=2)) == wants
+
+
+def test_a_chunk_without_logits_wants_nothing():
+    params = SampleParams(SHAPE.num_slots)
+    chunk = row(request(range(20, 30), temperature=0.5), 4, 3)
+    chunk.request.slot = 4
+    params.set(chunk.request)
+    assert params.wants(Batch.of([chunk])) == Wants.NOTHING
+
+
 def test_the_sampler_learns_what_to_draw_and_what_is_known():
     batch, params = mixed_batch(), SampleParams(SHAPE.num_slots)
     for each in batch.rows:
@@ -98,7 +173,7 @@ def test_the_sampler_learns_what_to_draw_and_what_is_known():
 
 def test_table_updates_beyond_the_buckets_room_are_left_to_the_caller():
     batch = mixed_batch()
-    many = [(2, i % 8, i) for i in range(30)]
+    many = np.array([(2, i % 8, i) for i in range(30)], np.int32).T
     bucket = Bucket(16, 6, 8)
     vector = pack_forward(dataclasses.replace(batch, table_updates=many), bucket, SHAPE)
     _, tables = unpack_forward(
@@ -116,16 +191,16 @@ def test_every_step_within_the_limits_has_a_bucket_and_decoding_gets_its_own():
     buckets = make_buckets(CPU, max_rows=20, max_tokens=100)
     assert buckets[-1].num_tokens == 100
     decode = [row(request([i], [1], computed=1), 0, 1) for i in range(9)]
-    assert pick(buckets, Batch(decode, [], [])) == Bucket(20, 20, 20, only_decode=True)
+    assert pick(buckets, Batch.of(decode, num_decoding=9)) == Bucket(20, 20, 20, only_decode=True)
     chunk = row(request(range(1, 92)), 1, 91)
-    assert pick(buckets, Batch([*decode, chunk], [], [])) == Bucket(100, 20, 100)
+    assert pick(buckets, Batch.of([*decode, chunk], num_decoding=9)) == Bucket(100, 20, 100)
     wanted = row(request(range(1, 92)), 1, 91, logits_from=10)
-    assert pick(buckets, Batch([wanted], [], [])).num_logits >= 81
+    assert pick(buckets, Batch.of([wanted])).num_logits >= 81
 
 
 def test_one_row_decodes_in_the_smallest_bucket():
     buckets = make_buckets(CPU, max_rows=32, max_tokens=256)
-    batch = Batch([row(request([5], [1], computed=1), 0, 1)], [], [])
+    batch = Batch.of([row(request([5], [1], computed=1), 0, 1)], num_decoding=1)
     assert pick(buckets, batch) == Bucket(1, 1, 1, only_decode=True)
-    chunk = Batch([row(request([5, 6, 7]), 0, 3)], [], [])
+    chunk = Batch.of([row(request([5, 6, 7]), 0, 3)])
     assert not pick(buckets, chunk).only_decode
