@@ -72,6 +72,7 @@ WITHOUT_JAX = [
     "sgjax.bench.command",
     "sgjax.bench.display",
     "sgjax.bench.report",
+    "sgjax.bench.serving.run",
     "sgjax.bench.workloads",
     "sgjax.cache.pool",
     "sgjax.cache.prefix_cache",

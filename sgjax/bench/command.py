@@ -1,66 +1,66 @@
-"""`sgjax bench`: its flags, and what its commands do. Light until one of them runs."""
+"""`sgjax bench`: what its commands do. Light until one of them runs."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgjax.bench import flags
 from sgjax.config import ServeConfig
 from sgjax.config_sources import Found
-from sgjax.errors import ConfigError
-from sgjax.flags import ENGINE_GROUPS, Parser, add_options, config_from
+from sgjax.errors import BenchmarkFailed, ConfigError
+from sgjax.flags import Parser, config_from
 
 if TYPE_CHECKING:
     from sgjax.bench.report import Findings
+    from sgjax.bench.workloads import Workload
+
+_COMMANDS = {
+    "offline": ("named workloads through an engine in this process", flags.add_offline),
+    "latency": ("one batch through an engine in this process", flags.add_latency),
+    "serving": ("a server, as a crowd of clients sees it", flags.add_serving),
+}
 
 
 def add_bench(parser: Parser) -> None:
     """The commands under `sgjax bench`."""
     commands = parser.add_subparsers(title="Benchmarks", metavar="BENCHMARK", required=True)
-    _add_offline(
-        commands.add_parser("offline", help="named workloads through an engine in this process")
-    )
+    works = {"offline": _offline, "latency": _latency, "serving": _serving}
+    for name, (said, add_flags) in _COMMANDS.items():
+        command = commands.add_parser(name, help=said)
+        add_flags(command)
+        command.set_defaults(run=works[name])
 
 
-def _add_offline(parser: Parser) -> None:
-    parser.usage = "%(prog)s NAME... [flags]"
-    parser.add_argument(
-        "names", metavar="NAME", nargs="*", help="a workload, 'decode', 'prefill' or 'all'"
-    )
-    parser.add_argument(
-        "--scale",
-        type=_scale,
-        default=1.0,
-        metavar="X",
-        help="multiplies all lengths and numbers of requests: below 1 for a small machine "
-        "(default: 1)",
-    )
-    _add_engine(parser)
-    _add_output(parser)
-    parser.set_defaults(run=_offline)
+def _offline(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.workloads import select
+
+    workloads = select(parsed.names, parsed.scale)
+    _run_in_process(parsed, "offline", workloads, scale=parsed.scale)
 
 
-def _add_engine(parser: Parser) -> None:
-    """The flags of an engine in this process."""
-    add_options(parser, ENGINE_GROUPS)
-    parser.add_argument(
-        "--shape", metavar="NAME", help="a model of this shape with random weights: llama-3.1-8b, …"
-    )
-    parser.set_defaults(model=None)
+def _latency(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.workloads import batch_workloads
+
+    sizes = {name: getattr(parsed, name) for name in ("batch_size", "input_len", "output_len")}
+    workloads = batch_workloads(**sizes)
+    _run_in_process(parsed, "latency", workloads, **sizes)
 
 
-def _add_output(parser: Parser) -> None:
-    section = parser.add_argument_group("Output")
-    section.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
-    section.add_argument("--label", metavar="TEXT", help="how comparisons call this run")
+def _run_in_process(
+    parsed: argparse.Namespace, benchmark: str, workloads: Sequence["Workload"], **settings: Any
+) -> None:
+    from sgjax.bench.in_process import run_workloads
 
-
-def _scale(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 and up to 100, not {text}")
-    return value
+    _check_output(parsed)
+    has_marks = benchmark == "offline" and parsed.scale == 1
+    with ExitStack() as stack:
+        config = _engine_config(parsed, stack)
+        found = run_workloads(config, workloads, has_marks=has_marks)
+    # A shape is said by its name, not by the folder it was put in.
+    shape = {"model": parsed.shape} if parsed.shape else {}
+    _finish(parsed, benchmark, found, settings | shape)
 
 
 def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:
@@ -80,16 +80,17 @@ def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:
     return config_from(argparse.Namespace(**{**vars(parsed), "found": found}))
 
 
-def _offline(parsed: argparse.Namespace) -> None:
-    from sgjax.bench.session import run_offline
-    from sgjax.bench.workloads import select
+def _serving(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.serving.options import options_from
+    from sgjax.bench.serving.run import busy_client, run_serving
 
     _check_output(parsed)
-    workloads = select(parsed.names, parsed.scale)
-    with ExitStack() as stack:
-        config = _engine_config(parsed, stack)
-        found = run_offline(config, workloads, scale=parsed.scale)
-    _finish(parsed, "offline", found, _settings(parsed, scale=parsed.scale))
+    findings, failure = run_serving(options_from(parsed))
+    _finish(parsed, "serving", findings, {})
+    if warning := busy_client(findings):
+        print(f"sgjax: {warning}", file=sys.stderr)
+    if failure is not None:
+        raise BenchmarkFailed(failure)
 
 
 def _finish(
@@ -108,15 +109,11 @@ def _finish(
         started=found.started,
         environment=found.environment | settings | machine,
         figures=found.figures,
+        curves=found.curves,
     )
     show_report(report)
     if parsed.json is not None:
         write_json(report, parsed.json)
-
-
-def _settings(parsed: argparse.Namespace, **settings: Any) -> dict[str, Any]:
-    """What the figures depend on. A shape is said by its name, not by the folder it was put in."""
-    return settings | ({"model": parsed.shape} if parsed.shape else {})
 
 
 def _check_output(parsed: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sgjax.bench.report import Figure, Report
@@ -74,14 +75,14 @@ def figure_line(figure: Figure) -> str:
     return f"{figure.name:<28} {format_value(figure.value):>10} {figure.unit}{held}"
 
 
-def figures_table(figures: Sequence[Figure], title: str) -> Table:
+def figures_table(figures: Sequence[Figure]) -> Table:
     """The headlines: ours, and where there are any the goal, the peers, and how far ahead we are of
     the best of them (above 1 is ahead)."""
     peers = list(dict.fromkeys(name for figure in figures for name in figure.peers))
     has_goals = any(figure.goal is not None for figure in figures)
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("figure")
-    for name in ["sgjax", "unit", *(["goal", "reached"] if has_goals else []), *peers]:
+    for name in ["value", "unit", *(["goal", "reached"] if has_goals else []), *peers]:
         table.add_column(name, justify="left" if name == "unit" else "right")
     if peers:
         table.add_column("ahead", justify="right")
@@ -117,10 +118,38 @@ def _is_reached(figure: Figure, goal: float) -> bool:
 def show_report(report: Report) -> None:
     """Prints what was measured on, and the table."""
     console = output_console()
-    console.print()
+    console.print(f"\n[bold]sgjax bench {report.benchmark}[/]: {escape(report.label)}")
     for name, value in report.environment.items():
-        console.print(f"{name}: {_words(value)}", soft_wrap=True, markup=False)
-    console.print(figures_table(report.figures, f"sgjax bench {report.benchmark}: {report.label}"))
+        if value is not None and value != {}:
+            console.print(f"{name}: {_words(value)}", soft_wrap=True, markup=False)
+    parts = {figure.name: part for figure in report.figures if (part := _part_of(figure))}
+    console.print(figures_table([each for each in report.figures if each.name not in parts]))
+    if parts:
+        console.print(distributions_table([each for each in report.figures if each.name in parts]))
+
+
+_PARTS = ("mean", "p50", "p90", "p99")
+
+
+def _part_of(figure: Figure) -> str | None:
+    """Which number of a distribution a figure is: "ttft-p99" is the p99 of ttft."""
+    part = figure.name.rpartition("-")[2]
+    return part if part in _PARTS else None
+
+
+def distributions_table(figures: Sequence[Figure]) -> Table:
+    """A row for each distribution."""
+    rows: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        name, _, part = figure.name.rpartition("-")
+        rows.setdefault(name, {})[part] = figure
+    table = Table()
+    for name in ("figure", "unit", *_PARTS):
+        table.add_column(name, justify="left" if name in ("figure", "unit") else "right")
+    for name, found in rows.items():
+        values = [format_value(found[part].value) if part in found else "" for part in _PARTS]
+        table.add_row(name, next(iter(found.values())).unit, *values)
+    return table
 
 
 def _words(value: object) -> str:

@@ -124,7 +124,7 @@ class Bench:
                     value=count / seconds,
                     unit=f"{what}/s",
                     is_more_better=True,
-                    is_headline=False,
+                    is_headline=workload.is_rate,
                 )
                 for what, count in rates.items()
             ),

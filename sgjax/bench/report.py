@@ -27,6 +27,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What other engines reach on the same machine and work."""
 
 
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Points to plot; its name is the same in every report that has it."""
+
+    name: str
+    x_label: str
+    y_label: str
+    x: list[float]
+    y: list[float]
+
+
 class Findings(msgspec.Struct, frozen=True):
     """What a benchmark hands over to be reported."""
 
@@ -35,6 +45,7 @@ class Findings(msgspec.Struct, frozen=True):
     environment: dict[str, Any]
     """What it was measured on, and what else is worth knowing of the run."""
     figures: list[Figure]
+    curves: list[Curve] = []
 
 
 def now() -> str:
@@ -53,6 +64,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     started: str
     environment: dict[str, Any]
     figures: list[Figure]
+    curves: list[Curve] = []
     format: int = FORMAT
 
 

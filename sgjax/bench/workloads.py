@@ -48,7 +48,8 @@ class Workload:
     measure: Measure
     jobs: tuple[Job, ...] = ()
     is_rate: bool = False
-    """Of "prefill": whether the figure is tokens a second rather than milliseconds."""
+    """Whether tokens a second are what is looked at: of "prefill" instead of milliseconds, of
+    "whole" beside the seconds."""
 
     @property
     def num_prompt(self) -> int:
@@ -81,34 +82,49 @@ def _all(size: _Scale) -> Iterator[Workload]:
     yield Workload("start", "start")
     for batch in DECODE_BATCHES:
         # The first of these tokens comes from the prompt: 128 steps of decoding.
-        jobs = _apart(size(batch), size(1024), size(128) + 1)
+        jobs = apart(size(batch), size(1024), size(128) + 1)
         yield Workload(f"decode-{batch}", "decode", jobs)
     for count, length in ((1, 1024), (1, 8192), (8, 2048), (32, 1024)):
-        jobs = _apart(size(count), size(length), 1)
+        jobs = apart(size(count), size(length), 1)
         yield Workload(f"prefill-{count}x{length}", "prefill", jobs, is_rate=count > 1)
     for num_prompt, num_output in ((1024, 128), (512, 512)):
-        jobs = _apart(size(512), size(num_prompt), size(num_output))
+        jobs = apart(size(512), size(num_prompt), size(num_output))
         yield Workload(f"throughput-{num_prompt}-{num_output}", "whole", jobs)
-    yield Workload("lognormal", "whole", _lognormal(size))
+    jobs = tuple(_resized(job, size) for job in lognormal_jobs(1000)[: size(1000)])
+    yield Workload("lognormal", "whole", jobs)
     yield Workload("shared-prefix", "whole", _shared_prefix(size))
     yield Workload("tree", "whole", _tree(size))
 
 
-def _apart(count: int, num_prompt: int, num_output: int) -> tuple[Job, ...]:
+def batch_workloads(*, batch_size: int, input_len: int, output_len: int) -> list[Workload]:
+    """One batch of requests that share nothing: their prompts, their decoding, and all of it."""
+    jobs = apart(batch_size, input_len, output_len)
+    return [
+        Workload("prefill", "prefill", apart(batch_size, input_len, 1)),
+        Workload("decode", "decode", jobs),
+        Workload("whole", "whole", jobs, is_rate=True),
+    ]
+
+
+def apart(count: int, num_prompt: int, num_output: int) -> tuple[Job, ...]:
     """Requests that share nothing."""
     return tuple(Job((Part(f"own {i}", num_prompt),), num_output) for i in range(count))
 
 
-def _lognormal(size: _Scale) -> tuple[Job, ...]:
-    """A thousand lengths as chats have them: all prompts are drawn first, then all outputs."""
+def _resized(job: Job, size: _Scale) -> Job:
+    parts = tuple(Part(part.name, size(part.num_tokens)) for part in job.parts)
+    return Job(parts, size(job.num_output))
+
+
+def lognormal_jobs(count: int) -> list[Job]:
+    """Lengths as chats have them: those of all prompts are drawn first, then of all outputs."""
     chance = random.Random(1)
-    prompts = [min(max(8, int(chance.lognormvariate(5.3, 1.0))), 4096) for _ in range(1000)]
-    outputs = [min(max(8, int(chance.lognormvariate(5.2, 0.8))), 1024) for _ in range(1000)]
-    lengths = list(zip(prompts, outputs, strict=True))[: size(1000)]
-    return tuple(
-        Job((Part(f"own {i}", size(num_prompt)),), size(num_output))
-        for i, (num_prompt, num_output) in enumerate(lengths)
-    )
+    prompts = [min(max(8, int(chance.lognormvariate(5.3, 1.0))), 4096) for _ in range(count)]
+    outputs = [min(max(8, int(chance.lognormvariate(5.2, 0.8))), 1024) for _ in range(count)]
+    return [
+        Job((Part(f"own {i}", num_prompt),), num_output)
+        for i, (num_prompt, num_output) in enumerate(zip(prompts, outputs, strict=True))
+    ]
 
 
 def _shared_prefix(size: _Scale) -> tuple[Job, ...]:

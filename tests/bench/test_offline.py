@@ -15,6 +15,9 @@ from tests.tiny import TinyLlama
 
 H200 = {"device": "NVIDIA H200", "tp_size": 1, "dtype": "bfloat16"}
 
+LIMITS = ["--max-running-requests", "4", "--max-total-tokens", "400"]
+LIMITS += ["--chunked-prefill-size", "32", "--page-size", "4"]
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -26,9 +29,7 @@ def bench(model, capsys):
     """Runs `sgjax bench offline`: the exit status, and what it says on both streams."""
 
     def run(*args):
-        line = ["bench", "offline", "--model-path", str(model), "--max-total-tokens", "1024"]
-        limits = ["--max-running-requests", "4", "--chunked-prefill-size", "32"]
-        status = main([*line, *limits, *args])
+        status = main(["bench", "offline", "--model-path", str(model), *LIMITS, *args])
         return status, *capsys.readouterr()
 
     return run
@@ -42,7 +43,7 @@ def test_all_workloads_give_a_figure_in_the_table_and_in_the_report(bench, tmp_p
     figures = {figure["name"]: figure for figure in report["figures"]}
     assert (report["benchmark"], report["label"]) == ("offline", "mine")
     assert report["environment"]["compiles_after_ready"] == 0
-    assert report["environment"]["kv_tokens"] == 1024
+    assert report["environment"]["kv_tokens"] == 400
     assert report["environment"]["scale"] == 0.01
     assert {figure["unit"] for figure in report["figures"]} >= {"ms", "s", "tokens/s"}
     assert len(figures["decode-256"]["runs"]) == 4
@@ -67,7 +68,7 @@ def test_requests_are_submitted_at_once_and_prompts_are_cached_only_for_decoding
             return answers
 
     monkeypatch.setattr("sgjax.front.engine.Engine", Watched)
-    status, *_ = bench("decode-256", "prefill-32x1024", "--scale", "0.016", "--page-size", "4")
+    status, *_ = bench("decode-256", "prefill-32x1024", "--scale", "0.016")
     assert status == 0
     warm_up, fill, *decoding = calls[:6]
     assert warm_up[0] == offline.WARM_UP_REQUESTS
@@ -95,12 +96,9 @@ def test_what_cannot_be_measured_is_one_line_and_status_2(bench, args, said, no_
 
 
 def test_decoding_that_would_not_fit_the_cache_is_refused(bench):
-    status, _, err = bench("decode-8", "--scale", "0.15", "--max-total-tokens", "100")
+    status, _, err = bench("decode-8", "--scale", "0.2")
     assert status == 2
-    assert "but this engine takes 112" in err
-    status, _, err = bench("decode-32", "--scale", "0.1", "--max-total-tokens", "300")
-    assert status == 2
-    assert "keeps 348 tokens in the cache, but this engine's holds 304" in err
+    assert "keeps 464 tokens in the cache, but this engine's holds 400" in err
 
 
 def test_an_answer_that_is_too_short_is_no_measurement(bench, monkeypatch, no_leaks):
@@ -154,7 +152,27 @@ def test_table_says_which_goals_are_reached_and_how_far_ahead_of_the_best_peer_w
             is_more_better=True,
         ),
     ]  # fmt: skip
-    display.output_console().print(display.figures_table(figures, ""))
+    display.output_console().print(display.figures_table(figures))
     lines = [line.split() for line in capsys.readouterr().out.replace("│", " ").splitlines()]
     assert ["decode-1", "4", "ms", "4.1", "yes", "5", "4.8", "1.20x"] in lines
     assert ["prefill", "900", "tokens/s", "1,000", "no", "1,000", "600", "0.90x"] in lines
+
+
+def test_latency_measures_one_batch_of_the_sizes_asked_for(model, capsys, tmp_path):
+    path = tmp_path / "report.json"
+    sizes = ["--batch-size", "3", "--input-len", "20", "--output-len", "4"]
+    line = ["bench", "latency", *LIMITS, "--model-path", str(model), *sizes]
+    assert main([*line, "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    assert report["benchmark"] == "latency"
+    assert report["environment"]["batch_size"] == 3
+    assert {"prefill", "prefill-rate", "decode", "whole"} <= figures.keys()
+    rate = figures["whole-output-tokens"]["value"]
+    assert rate == pytest.approx(3 * 4 / figures["whole"]["value"])
+    assert "whole-output-tokens" in capsys.readouterr().out
+
+
+def test_latency_needs_two_tokens_for_a_step(capsys):
+    assert main(["bench", "latency", "--output-len", "1"]) == 2
+    assert "--output-len: must be an integer of at least 2, not 1" in capsys.readouterr().err

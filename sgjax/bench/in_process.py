@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from sgjax.front.engine import Engine
 
 
-def run_offline(config: ServeConfig, workloads: Sequence[Workload], *, scale: float) -> Findings:
+def run_workloads(
+    config: ServeConfig, workloads: Sequence[Workload], *, has_marks: bool
+) -> Findings:
     """Measures workloads one after the other on one engine, and says each as it is done.
+
+    `has_marks`: whether they are those that goals and peers' figures are of.
 
     Raises:
         ConfigError: this engine cannot run one of them; nothing was measured.
@@ -31,7 +35,7 @@ def run_offline(config: ServeConfig, workloads: Sequence[Workload], *, scale: fl
         bench = Bench(engine)
         for workload in workloads:
             bench.check(workload)
-        marks = _marks(config, engine) if scale == 1 else {}
+        marks = _marks(config, engine) if has_marks else {}
         for workload in workloads:
             figures += _say(with_marks(_measure(bench, engine, workload, start), marks))
         return Findings(started, describe_engine(config, engine, start), figures)

@@ -1,0 +1,1 @@
+"""`sgjax bench serving`: what a crowd of clients sees of a server."""
