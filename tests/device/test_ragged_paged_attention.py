@@ -39,6 +39,27 @@ HEADS = tuple(
     )
 )
 
+SHARED = tuple(
+    Case(
+        f"shared, heads of {head}, {group} to a kv head",
+        (*range(401, 441), 70, 1000),
+        groups=((37, 384), (3, 400)),
+        S=48,
+        group=group,
+        head=head,
+        page_size=page_size,
+        soft_cap=soft_cap,
+    )
+    for head, group, page_size, soft_cap in (
+        (64, 1, 1, None),
+        (80, 3, 16, None),
+        (96, 5, 8, 5.0),
+        (128, 7, 16, None),
+        (192, 16, 16, 5.0),
+        (256, 2, 16, None),
+    )
+)
+
 
 def relative_error(case: Case, dtype, seed: int) -> float:
     """Of the kernels against the reference, over all elements; NaN where one was not written."""
@@ -64,7 +85,7 @@ def test_float32_equals_the_reference_closely(case):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("case", HEADS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", HEADS + SHARED, ids=lambda case: case.name)
 def test_any_head_size_equals_the_reference_within_rounding(case, dtype):
     assert relative_error(case, dtype, seed=2) < (5e-3 if dtype == jnp.bfloat16 else 7e-4)
 

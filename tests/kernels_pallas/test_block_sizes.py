@@ -3,7 +3,11 @@
 import pytest
 
 from sgjax.kernels_pallas.block_sizes import tuned_sizes
-from sgjax.kernels_pallas.ragged_paged_attention import triton_decode, triton_extend
+from sgjax.kernels_pallas.ragged_paged_attention import (
+    triton_decode,
+    triton_extend,
+    triton_shared,
+)
 
 OP = "ragged_paged_attention"
 
@@ -24,6 +28,6 @@ def test_a_row_wider_than_all_entries_and_an_unknown_device_have_none():
 def test_the_stages_of_a_block_fit_the_shared_memory(row_bytes):
     """Keys and values of every stage; 227 KiB on an H200, 99 KiB on the smallest GPUs served."""
     for kind, limit in (("NVIDIA H200", 227 * 1024), (None, 99 * 1024)):
-        for kernel in (triton_decode, triton_extend):
+        for kernel in (triton_decode, triton_extend, triton_shared):
             sizes = kernel.sizes(row_bytes, "bfloat16", kind)
             assert 2 * sizes.block * row_bytes * sizes.stages <= limit

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, triton
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, SharedPrefixes, triton
 from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
@@ -18,7 +18,14 @@ def uncached():
 
 
 def compiled_text(
-    tokens: int, num_rows: int, heads: tuple[int, int, int], dtype, *, only_decode: bool, **options
+    tokens: int,
+    num_rows: int,
+    heads: tuple[int, int, int],
+    dtype,
+    *,
+    only_decode: bool,
+    shared: bool = False,
+    **options,
 ) -> str:
     """The optimised program of one call, compiled for an H200."""
     K, G, H = heads
@@ -27,12 +34,12 @@ def compiled_text(
         sharding = NamedSharding(h200s(), PartitionSpec())
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    def op(q, k, v, *columns):
+    def op(q, k, v, prefixes, *columns):
         return triton.ragged_paged_attention(
             q,
             k,
             v,
-            RaggedRows(*columns),
+            RaggedRows(*columns, shared=prefixes),
             page_size=16,
             scale=H**-0.5,
             window=options.get("window"),
@@ -43,14 +50,16 @@ def compiled_text(
 
     cache = array(65536, K, H, dtype=dtype)
     columns = array(num_rows, 512), *(array(num_rows) for _ in range(3)), array()
+    prefixes = SharedPrefixes(array(num_rows), array(num_rows)) if shared else None
     with jax.sharding.use_abstract_mesh(h200s().abstract_mesh):
-        traced = jax.jit(op).trace(array(tokens, K, G, H, dtype=dtype), cache, cache, *columns)
+        q = array(tokens, K, G, H, dtype=dtype)
+        traced = jax.jit(op).trace(q, cache, cache, prefixes, *columns)
         return traced.lower().compile().as_text()
 
 
 def launches(text: str) -> list[str]:
     """The kernels that the program calls, by name."""
-    names = ("extend", "decode", "combine")
+    names = ("extend", "decode", "combine", "shared")
     calls = [line for line in text.splitlines() if "custom-call(" in line and "triton" in line]
     return sorted(name for line in calls for name in names if f"attention_{name}" in line)
 
@@ -63,6 +72,28 @@ def test_decode_rows_alone_are_one_launch():
 def test_few_decode_rows_are_split_and_combined():
     text = compiled_text(1, 1, (8, 4, 128), jnp.bfloat16, only_decode=True)
     assert launches(text) == ["combine", "decode"]
+
+
+@pytest.mark.parametrize(
+    "heads, dtype, options",
+    [
+        ((8, 4, 128), jnp.bfloat16, {}),
+        ((8, 1, 64), jnp.float16, {}),
+        ((2, 3, 80), jnp.bfloat16, {"soft_cap": 50.0}),
+        ((4, 2, 256), jnp.bfloat16, {}),
+        ((2, 8, 64), jnp.float32, {}),
+    ],
+)
+def test_shared_prefixes_are_one_launch_more(heads, dtype, options):
+    text = compiled_text(256, 256, heads, dtype, only_decode=True, shared=True, **options)
+    assert launches(text) == ["decode", "shared"]
+
+
+def test_in_a_window_nothing_is_shared():
+    text = compiled_text(
+        256, 256, (8, 4, 128), jnp.bfloat16, only_decode=True, shared=True, window=512
+    )
+    assert launches(text) == ["decode"]
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,32 @@ IMPLEMENTATIONS = ("reference", "triton")
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class SharedPrefixes:
+    """Which decode rows begin with the same pages: these can be read once for all of them.
+
+    Rows of a group lie next to each other. Row s is of the group that begins at row first[s], and
+    the first lengths[s] tokens of its cache lie where that row has them: with n = lengths[s] // B,
+    a whole number of pages, `tables[s, :n] == tables[first[s], :n]`. All rows of a group share as
+    many tokens, and each has more. A row that shares nothing has lengths 0, whatever its first is.
+
+    It is but an offer, which changes no result: how the work is cut is computed on the device, and
+    what finds no room there is read by each row for itself.
+    """
+
+    first: Int32[Array, "S"]
+    lengths: Int32[Array, "S"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class RaggedRows:
     """Which tokens of a step belong to which row, and where each row's keys and values lie.
 
     Row s owns the tokens [starts[s], starts[s] + num_tokens[s]) of the step; they are the last
     num_tokens[s] of lengths[s] tokens in its cache (written already). Token i of the cache lies in
     slot `tables[s, i // B] * B + i % B`. Rows that pad the step have num_tokens 0 and lengths 0.
-    The first num_decode rows have exactly one token each, at starts[s] == s.
+    The first num_decode rows have exactly one token each, at starts[s] == s. `shared` says which of
+    them begin alike; None says that none do, and costs nothing.
     """
 
     tables: Int32[Array, "S C"]
@@ -25,6 +44,7 @@ class RaggedRows:
     num_tokens: Int32[Array, "S"]
     lengths: Int32[Array, "S"]
     num_decode: Int32[Array, ""]
+    shared: SharedPrefixes | None = None
 
 
 def ragged_paged_attention(
@@ -42,7 +62,8 @@ def ragged_paged_attention(
 ) -> Float[Array, "T K G H"]:
     """Causal attention of every new token to its row's cache, up to and including itself.
 
-    `window` lets a token see itself and the window - 1 tokens before it. `soft_cap` makes scores
+    `window` lets a token see itself and the window - 1 tokens before it; shared prefixes are not
+    used then, since rows of different lengths see different parts. `soft_cap` makes scores
     soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
     zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",

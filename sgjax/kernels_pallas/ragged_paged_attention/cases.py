@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, SharedPrefixes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +15,15 @@ class Case:
     """One call of the op, by its sizes.
 
     `decode` holds the lengths of the decode rows (their one new token counted in), `extend` the
-    pairs (tokens cached before, new tokens) of the rows after them. Rows, tokens and tables are
-    padded to `S`, `T` and `C` where these are given.
+    pairs (tokens cached before, new tokens) of the rows after them. `groups` holds pairs (decode
+    rows, tokens that they share) from the first row on; where it is empty, the call says nothing of
+    sharing. Rows, tokens and tables are padded to `S`, `T` and `C` where these are given.
     """
 
     name: str
     decode: tuple[int, ...] = ()
     extend: tuple[tuple[int, int], ...] = ()
+    groups: tuple[tuple[int, int], ...] = ()
     kv_heads: int = 2
     group: int = 4
     head: int = 64
@@ -48,6 +50,14 @@ class Case:
         return (1,) * len(self.decode) + tuple(new for _, new in self.extend)
 
     @property
+    def shared(self) -> tuple[tuple[int, int], ...]:
+        """Of every row the first row of its group, and how many tokens they share."""
+        shared: list[tuple[int, int]] = []
+        for num_rows, num_tokens in self.groups:
+            shared += [(len(shared), num_tokens)] * num_rows
+        return (*shared, *((row, 0) for row in range(len(shared), len(self.lengths))))
+
+    @property
     def static(self) -> dict:
         """The keyword arguments of the op that are compiled in."""
         return {
@@ -59,6 +69,12 @@ class Case:
         }
 
 
+GROUPS = (
+    (33, 17, 30, *range(49, 54), *range(1, 17), *range(17, 50)),
+    (),
+    ((1, 32), (2, 16), (5, 48), (16, 0), (33, 16)),
+)
+"""Lengths of decode rows, no longer rows, and groups of 1, 2, 5, 16 and 33 of the former."""
 SMALL = (
     Case("decode at the edges of pages", (1, 15, 16, 17, 127, 128, 129), S=8, kv_heads=1, group=1),
     Case("decode with a window", (5, 33, 34, 200), group=3, head=80, window=33),
@@ -77,9 +93,22 @@ SMALL = (
     Case("mixed in a window", (40, 100), ((0, 20), (70, 33)), window=24, group=16, head=32),
     Case("mixed in tables of one page", (7, 1), ((0, 12), (3, 2)), C=1, T=24),
     Case("mixed with more rows than tokens", (9, 30), ((0, 3),), S=16, T=8),
+    Case("shared, the last token apart", (33, 33, 33), groups=((3, 32),), kv_heads=1),
+    Case("shared by one", (40, 7), groups=((1, 32),), S=4),
+    Case("shared by groups of many sizes", *GROUPS, S=64, kv_heads=1, group=2, head=32),
+    Case("shared, long and soft capped", (300, 257, 400), groups=((3, 256),), soft_cap=2.0),
+    Case("shared, odd sizes", (15, 20, 9), groups=((3, 7),), group=3, head=80, page_size=1),
+    Case("shared, in a window", (70, 90, 40), groups=((3, 32),), window=24),
+    Case("shared, mixed", (40, 1, 70, 66), ((0, 20), (37, 9)), ((2, 0), (2, 64)), S=8, T=48),
 )
 """Odd shapes, small enough for an interpreter."""
 
+RAGGED = (
+    tuple(401 + 13 * row for row in range(8)) + tuple(2100 + 7 * row for row in range(100)),
+    (),
+    ((3, 400), (5, 432), (37, 2000), (1, 2064), (62, 1024)),
+)
+"""Lengths of decode rows, no longer rows, and groups of the former."""
 llama_8b = functools.partial(Case, kv_heads=8, group=4, head=128)
 REAL = (
     llama_8b("decode 1 x 1024", (1024,)),
@@ -93,6 +122,9 @@ REAL = (
     llama_8b("extend 8 x 2048", extend=((0, 2048),) * 8),
     llama_8b("extend 2048 after 8192", extend=((8192, 2048),)),
     llama_8b("mixed 64 x 1024, 1 x 2048", (1024,) * 64, ((0, 2048),)),
+    llama_8b("shared 256 x (4096 + 80)", (4176,) * 256, groups=((256, 4096),)),
+    llama_8b("shared tree 16 x 16 x (1536 + 96)", (1632,) * 256, groups=((16, 1536),) * 16),
+    llama_8b("shared by ragged groups", *RAGGED),
 )
 """Shapes of an 8B Llama that is served on one GPU."""
 
@@ -118,19 +150,19 @@ def make_inputs(case: Case, seed: int, dtype=jnp.float32) -> Inputs:
         T = S
     pages = [-(-length // case.page_size) for length in case.lengths]
     C = case.C or max(pages, default=0) + 1
-    order = host.permutation(sum(pages)).astype(np.int32) + 1
     tables = np.zeros((S, C), np.int32)
-    used = np.zeros((sum(pages) + 1) * case.page_size, bool)
-    for row, (length, own) in enumerate(zip(case.lengths, _cut(order, pages), strict=True)):
-        tables[row, : len(own)] = own
-        slots = (own[:, None] * case.page_size + np.arange(case.page_size)).reshape(-1)
-        used[slots[:length]] = True
+    num_used = _fill(tables, case, pages, host)
+    used = np.zeros((num_used + 1) * case.page_size, bool)
+    for table, length in zip(tables, case.lengths, strict=False):
+        used[(table[:, None] * case.page_size + np.arange(case.page_size)).reshape(-1)[:length]] = 1
+    firsts, shared = zip(*case.shared, strict=True) if case.lengths else ((), ())
     rows = RaggedRows(
         tables=jnp.asarray(tables),
         starts=_column(np.cumsum((0, *case.num_tokens))[:-1], S),
         num_tokens=_column(case.num_tokens, S),
         lengths=_column(case.lengths, S),
         num_decode=jnp.int32(len(case.decode)),
+        shared=SharedPrefixes(_column(firsts, S), _column(shared, S)) if case.groups else None,
     )
     shape = (len(used), case.kv_heads, case.head)
     k, v = (host.standard_normal(shape, np.float32) for _ in range(2))
@@ -140,9 +172,22 @@ def make_inputs(case: Case, seed: int, dtype=jnp.float32) -> Inputs:
     return Inputs(q, k, v, rows)
 
 
-def _cut(order: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
-    """`order` in pieces of `sizes`."""
-    return [order[end - size : end] for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
+def _fill(tables: np.ndarray, case: Case, pages: list[int], host: np.random.Generator) -> int:
+    """Gives every row its pages, shuffled, those that it shares from the first row of its group.
+    Returns how many there are; page 0 is none of them."""
+    shared = [num_tokens // case.page_size for _, num_tokens in case.shared]
+    own = [
+        count - (num_shared if first < row else 0)
+        for row, (count, num_shared, (first, _)) in enumerate(
+            zip(pages, shared, case.shared, strict=True)
+        )
+    ]
+    order = host.permutation(sum(own)).astype(np.int32) + 1
+    for row, (first, _) in enumerate(case.shared):
+        tables[row, : shared[row]] = tables[first, : shared[row]]
+        end = sum(own[: row + 1])
+        tables[row, pages[row] - own[row] : pages[row]] = order[end - own[row] : end]
+    return sum(own)
 
 
 def _column(values, size: int) -> Array:

@@ -96,12 +96,21 @@ def decode(q: Array, k: Array, v: Array, rows, options: Options) -> Float[Array,
     n = min(q.shape[0], rows.lengths.shape[0])
     tiles = Tiles(
         q=q[:n, None],
-        tables=rows.tables[:n],
+        tables=_tables(rows, options)[:n],
         first=rows.lengths[:n] - 1,
         count=(jnp.arange(n) < rows.num_decode).astype(jnp.int32),
     )
     out = attend(tiles, k, v, options)[:, 0].astype(q.dtype)
     return jnp.pad(out, ((0, q.shape[0] - n), (0, 0), (0, 0), (0, 0)))
+
+
+def _tables(rows, options: Options) -> Int32[Array, "S C"]:
+    """The page tables; shared pages as the first row of each group has them."""
+    if rows.shared is None or options.window is not None:
+        return rows.tables
+    column = jnp.arange(rows.tables.shape[1])[None]
+    is_shared = column < rows.shared.lengths[:, None] // options.page_size
+    return jnp.where(is_shared, rows.tables[rows.shared.first], rows.tables)
 
 
 def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> Array:

@@ -1,12 +1,17 @@
 """Ragged paged attention on NVIDIA GPUs: Pallas kernels that lower to Triton.
 
 A step's decode rows and its longer rows are different work: one is a kernel that streams the cache,
-the other one that fills the tensor cores. A mixed step launches both, into one result.
+the other one that fills the tensor cores. A mixed step launches both, into one result. What decode
+rows share is the work of a third, and the first goes on from its results.
 """
 
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
-from sgjax.kernels_pallas.ragged_paged_attention import triton_decode, triton_extend
+from sgjax.kernels_pallas.ragged_paged_attention import (
+    triton_decode,
+    triton_extend,
+    triton_shared,
+)
 
 
 def ragged_paged_attention(
@@ -40,5 +45,11 @@ def ragged_paged_attention(
     if not only_decode:
         sizes = triton_extend.sizes(row_bytes, q.dtype, kind)
         result = triton_extend.extend(q, k, v, rows, options=options, sizes=sizes)
+    prefixes = None
+    if rows.shared is not None and window is None:
+        sizes = triton_shared.sizes(row_bytes, q.dtype, kind)
+        prefixes = triton_shared.attend(q, k, v, rows, options=options, sizes=sizes)
     sizes = triton_decode.sizes(row_bytes, q.dtype, kind)
-    return triton_decode.decode(q, k, v, rows, options=options, sizes=sizes, over=result)
+    return triton_decode.decode(
+        q, k, v, rows, options=options, sizes=sizes, prefixes=prefixes, over=result
+    )

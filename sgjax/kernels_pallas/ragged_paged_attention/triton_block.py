@@ -1,4 +1,4 @@
-"""What both kernels do for a block of cached tokens: read it, score it, and take it in."""
+"""What all kernels do for a block of cached tokens: read it, score it, and take it in."""
 
 import dataclasses
 from typing import Any
@@ -139,3 +139,13 @@ def take_in(state, q, cache: Cache, positions, seen, options: Options):
     values = cache.values(slots)
     out = out * shrink[:, None] + dot(p.astype(values.dtype), values)
     return new_top, total * shrink + p.sum(-1), out
+
+
+def merge(state, other, options: Options):
+    """The state after the blocks of both states."""
+    (top, total, out), (other_top, other_total, other_out) = state, other
+    new_top = jnp.maximum(top, other_top)
+    shrink = jnp.exp2((top - new_top) * options.exponent)
+    other_shrink = jnp.exp2((other_top - new_top) * options.exponent)
+    out = out * shrink[:, None] + other_out * other_shrink[:, None]
+    return new_top, total * shrink + other_total * other_shrink, out

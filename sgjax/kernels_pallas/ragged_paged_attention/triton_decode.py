@@ -2,7 +2,8 @@
 
 A program takes one row, one kv head and one split of the row's blocks; the query heads of the kv
 head are the rows of its products. With one split a program writes the result; with several it
-writes a partial result, and the splits are combined by their log-sum-exps.
+writes a partial result, and the splits are combined by their log-sum-exps. Of rows that share a
+prefix it reads the rest, and the first split goes on from what `triton_shared` left for them.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from jaxtyping import Array, Float
 from sgjax.kernels_pallas.block_sizes import tuned_sizes
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
+from sgjax.kernels_pallas.ragged_paged_attention import triton_shared as ts
 
 MAX_SPLITS = 64
 
@@ -59,15 +61,19 @@ def decode(
     *,
     options: tb.Options,
     sizes: Sizes,
+    prefixes: ts.Prefixes | None = None,
     over: Float[Array, "T K G H"] | None = None,
 ) -> Float[Array, "T K G H"]:
-    """The tokens of the first num_decode rows; the others are zero, or what they are in `over`."""
+    """The tokens of the first num_decode rows; the others are zero, or what they are in `over`.
+
+    `prefixes` are what `triton_shared.attend` gave for these rows, if it was called.
+    """
     T, K, G, H = q.shape
     S, C = rows.tables.shape
     n = min(S, T)
     splits = num_splits(n, K, pl.cdiv(C * options.page_size, sizes.block), sizes.programs)
     num_decode = rows.num_decode[None]
-    inputs = (q, k, v, rows.tables, rows.lengths, num_decode)
+    inputs = (q, k, v, rows.tables, rows.lengths, num_decode, prefixes)
     call = functools.partial(
         pl.pallas_call,
         functools.partial(_kernel, splits=splits, sizes=sizes, options=options),
@@ -97,21 +103,32 @@ def decode(
     result = jax.ShapeDtypeStruct(q.shape, q.dtype)
     if over is None:
         return call(out_shape=result)(*inputs)
-    return call(out_shape=result, input_output_aliases={len(inputs): 0})(*inputs, over)
+    aliases = {len(jax.tree.leaves(inputs)): 0}
+    return call(out_shape=result, input_output_aliases=aliases)(*inputs, over)
 
 
 def _kernel(
-    q_ref, k_ref, v_ref, tables_ref, lengths_ref, num_decode_ref, *refs, splits, sizes, options
+    q_ref,
+    k_ref,
+    v_ref,
+    tables_ref,
+    lengths_ref,
+    num_decode_ref,
+    prefixes,
+    *refs,
+    splits,
+    sizes,
+    options,
 ):
     # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   lengths: i32[S]
-    # num_decode: i32[1]
+    # num_decode: i32[1]   prefixes: None, or with refs for arrays
     # refs, one split: (result to write over,) out [T, K, G, H]
     # refs, several:   out f32[splits, S, K, G, H], lse f32[splits, S, K, G]
     row, head, split = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     G, H = q_ref.shape[2:]
     live = row < num_decode_ref[0]
     length = jnp.where(live, lengths_ref[row], 0)
-    lo = options.first_seen(length - 1)
+    lo = options.first_seen(length - 1) if prefixes is None else prefixes.finds.length[row]
     first_block = lo // sizes.block
     num_blocks = pl.cdiv(length, sizes.block) - first_block
     per_split = pl.cdiv(num_blocks, splits)
@@ -132,7 +149,10 @@ def _kernel(
         seen = ((at >= lo) & (at < length))[None, :]
         return tb.take_in(state, q, cache, at, seen, options)
 
-    top, total, out = lax.fori_loop(first, last, block, tb.start(g.size, H))
+    state = tb.start(g.size, H)
+    if prefixes is not None:
+        state = ts.state_of(prefixes, row, head, g, num_heads=G, wanted=split == 0, options=options)
+    top, total, out = lax.fori_loop(first, last, block, state)
     out = out / jnp.where(total > 0, total, 1.0)[:, None]
     if splits > 1:
         out_ref, lse_ref = refs
