@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgjax.bench import flags
@@ -13,24 +14,38 @@ from sgjax.errors import BenchmarkFailed, ConfigError
 from sgjax.flags import Parser, config_from
 
 if TYPE_CHECKING:
-    from sgjax.bench.report import Findings
     from sgjax.bench.workloads import Workload
-
-_COMMANDS = {
-    "offline": ("named workloads through an engine in this process", flags.add_offline),
-    "latency": ("one batch through an engine in this process", flags.add_latency),
-    "serving": ("a server, as a crowd of clients sees it", flags.add_serving),
-}
 
 
 def add_bench(parser: Parser) -> None:
-    """The commands under `sgjax bench`."""
-    commands = parser.add_subparsers(title="Benchmarks", metavar="BENCHMARK", required=True)
-    works = {"offline": _offline, "latency": _latency, "serving": _serving}
-    for name, (said, add_flags) in _COMMANDS.items():
+    """The commands under `sgjax bench`; --compare is `compare` as a flag."""
+    parser.set_defaults(run=_bench, command=parser, html=None)
+    parser.add_argument(
+        "--compare", dest="both", nargs=2, type=Path, metavar=("A.json", "B.json"),
+        help="the same as compare",
+    )  # fmt: skip
+    commands = parser.add_subparsers(title="Benchmarks", metavar="BENCHMARK")
+    for name, said, add_flags, run in (
+        (
+            "offline",
+            "named workloads through an engine in this process",
+            flags.add_offline,
+            _offline,
+        ),
+        ("latency", "one batch through an engine in this process", flags.add_latency, _latency),
+        ("serving", "a server, as a crowd of clients sees it", flags.add_serving, _serving),
+        ("compare", "two reports side by side", flags.add_compare, _compare),
+    ):
         command = commands.add_parser(name, help=said)
         add_flags(command)
-        command.set_defaults(run=works[name])
+        command.set_defaults(run=run)
+
+
+def _bench(parsed: argparse.Namespace) -> None:
+    if parsed.both is None:
+        raise ConfigError("Name a benchmark. Try sgjax bench --help.")
+    parsed.first, parsed.second = parsed.both
+    _compare(parsed)
 
 
 def _offline(parsed: argparse.Namespace) -> None:
@@ -52,15 +67,16 @@ def _run_in_process(
     parsed: argparse.Namespace, benchmark: str, workloads: Sequence["Workload"], **settings: Any
 ) -> None:
     from sgjax.bench.in_process import run_workloads
+    from sgjax.bench.publish import check_outputs, publish
 
-    _check_output(parsed)
+    check_outputs(parsed)
     has_marks = benchmark == "offline" and parsed.scale == 1
     with ExitStack() as stack:
         config = _engine_config(parsed, stack)
         found = run_workloads(config, workloads, has_marks=has_marks)
     # A shape is said by its name, not by the folder it was put in.
     shape = {"model": parsed.shape} if parsed.shape else {}
-    _finish(parsed, benchmark, found, settings | shape)
+    publish(parsed, benchmark, found, settings | shape)
 
 
 def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:
@@ -81,49 +97,20 @@ def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:
 
 
 def _serving(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.publish import check_outputs, publish
     from sgjax.bench.serving.options import options_from
     from sgjax.bench.serving.run import busy_client, run_serving
 
-    _check_output(parsed)
+    check_outputs(parsed)
     findings, failure = run_serving(options_from(parsed))
-    _finish(parsed, "serving", findings, {})
+    publish(parsed, "serving", findings, {})
     if warning := busy_client(findings):
         print(f"sgjax: {warning}", file=sys.stderr)
     if failure is not None:
         raise BenchmarkFailed(failure)
 
 
-def _finish(
-    parsed: argparse.Namespace, benchmark: str, found: "Findings", settings: dict[str, Any]
-) -> None:
-    """Shows the table, and writes what was asked for."""
-    from sgjax.bench.display import show_report
-    from sgjax.bench.environment import describe_machine
-    from sgjax.bench.report import Report, write_json
+def _compare(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.publish import publish_comparison
 
-    machine = describe_machine()
-    report = Report(
-        benchmark=benchmark,
-        label=parsed.label or machine["commit"] or machine["versions"]["sgjax"],
-        command=_without_secrets(parsed.argv),
-        started=found.started,
-        environment=found.environment | settings | machine,
-        figures=found.figures,
-        curves=found.curves,
-    )
-    show_report(report)
-    if parsed.json is not None:
-        write_json(report, parsed.json)
-
-
-def _check_output(parsed: argparse.Namespace) -> None:
-    """A file that cannot be written is said before hours of measuring, not after."""
-    for path in (parsed.json,):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise ConfigError(f"There is no folder {path.absolute().parent} for {path.name}.")
-
-
-def _without_secrets(argv: Sequence[str]) -> list[str]:
-    """The command line, with keys blotted out."""
-    blotted = [arg.split("=")[0] + "=…" if arg.startswith("--api-key=") else arg for arg in argv]
-    return ["…" if i and argv[i - 1] == "--api-key" else arg for i, arg in enumerate(blotted)]
+    publish_comparison(parsed.first, parsed.second, parsed.html)

@@ -119,10 +119,10 @@ def show_report(report: Report) -> None:
     """Prints what was measured on, and the table."""
     console = output_console()
     console.print(f"\n[bold]sgjax bench {report.benchmark}[/]: {escape(report.label)}")
-    for name, value in report.environment.items():
+    for name, value in (report.settings | report.observed).items():
         if value is not None and value != {}:
-            console.print(f"{name}: {_words(value)}", soft_wrap=True, markup=False)
-    parts = {figure.name: part for figure in report.figures if (part := _part_of(figure))}
+            console.print(f"{name}: {words(value)}", soft_wrap=True, markup=False)
+    parts = {figure.name: part for figure in report.figures if (part := part_of(figure))}
     console.print(figures_table([each for each in report.figures if each.name not in parts]))
     if parts:
         console.print(distributions_table([each for each in report.figures if each.name in parts]))
@@ -131,7 +131,7 @@ def show_report(report: Report) -> None:
 _PARTS = ("mean", "p50", "p90", "p99")
 
 
-def _part_of(figure: Figure) -> str | None:
+def part_of(figure: Figure) -> str | None:
     """Which number of a distribution a figure is: "ttft-p99" is the p99 of ttft."""
     part = figure.name.rpartition("-")[2]
     return part if part in _PARTS else None
@@ -152,9 +152,9 @@ def distributions_table(figures: Sequence[Figure]) -> Table:
     return table
 
 
-def _words(value: object) -> str:
+def words(value: object) -> str:
+    """A value of a report's settings, for people."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
-    if isinstance(value, float):
-        return format_value(value)
-    return "unknown" if value is None else str(value)
+        said = {name: each for name, each in value.items() if each is not None}
+        return ", ".join(f"{name} {words(each)}" for name, each in said.items())
+    return format_value(value) if isinstance(value, float) else str(value)

@@ -86,7 +86,24 @@ def _add_engine(parser: Parser) -> None:
 def add_output(parser: Parser) -> None:
     section = parser.add_argument_group("Output")
     section.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    _add_html(section)
+    section.add_argument(
+        "--compare", type=Path, metavar="FILE", help="show it beside this report of --json"
+    )
     section.add_argument("--label", metavar="TEXT", help="how comparisons call this run")
+
+
+def _add_html(section: argparse._ActionsContainer) -> None:
+    section.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with plots there (extra: bench)"
+    )
+
+
+def add_compare(parser: Parser) -> None:
+    parser.set_defaults(command=parser)
+    parser.add_argument("first", type=Path, metavar="A.json", help="a report of --json")
+    parser.add_argument("second", type=Path, metavar="B.json", help="another: is it better?")
+    _add_html(parser)
 
 
 def add_serving(parser: Parser) -> None:

@@ -38,7 +38,7 @@ def run_workloads(
         marks = _marks(config, engine) if has_marks else {}
         for workload in workloads:
             figures += _say(with_marks(_measure(bench, engine, workload, start), marks))
-        return Findings(started, describe_engine(config, engine, start), figures)
+        return Findings(started, *describe(config, engine, start), figures)
 
 
 def _measure(bench: "Bench", engine: "Engine", workload: Workload, start: Start) -> list[Figure]:
@@ -65,17 +65,21 @@ def _num_generated(engine: "Engine") -> int:
     return engine.get_server_info()["stats"]["generated_tokens"]
 
 
-def describe_engine(config: ServeConfig, engine: "Engine", start: Start) -> dict[str, Any]:
-    """What was measured on, and whether anything compiled that should not have."""
+def describe(
+    config: ServeConfig, engine: "Engine", start: Start
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was measured on; and how it went, and whether anything compiled that should not have."""
     server = engine.get_server_info()
     info, stats = server["engine"], server["stats"]
-    return {
+    settings = {
         "device": info["device"],
         "tp_size": info["tp_size"],
         "model": config.model_path,
         "dtype": info["dtype"],
         "kv_tokens": info["max_total_tokens"],
         "max_running_requests": info["max_running_requests"],
+    }
+    observed = {
         "start": {
             "serving_s": start.serving_s,
             "ready_s": start.ready_s,
@@ -85,6 +89,7 @@ def describe_engine(config: ServeConfig, engine: "Engine", start: Start) -> dict
         "compiles_after_ready": stats["compiles_after_ready"],
         "retractions": stats["retractions"],
     }
+    return settings, observed
 
 
 def _marks(config: ServeConfig, engine: "Engine") -> Mapping[str, Mark]:

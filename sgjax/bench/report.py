@@ -42,8 +42,10 @@ class Findings(msgspec.Struct, frozen=True):
 
     started: str
     """ISO 8601, UTC."""
-    environment: dict[str, Any]
-    """What it was measured on, and what else is worth knowing of the run."""
+    settings: dict[str, Any]
+    """What was measured, and on what: runs that differ here measured different things."""
+    observed: dict[str, Any]
+    """What else is worth knowing of the run."""
     figures: list[Figure]
     curves: list[Curve] = []
 
@@ -62,7 +64,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How tables and plots call this run."""
     command: list[str]
     started: str
-    environment: dict[str, Any]
+    settings: dict[str, Any]
+    observed: dict[str, Any]
     figures: list[Figure]
     curves: list[Curve] = []
     format: int = FORMAT

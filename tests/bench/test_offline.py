@@ -25,10 +25,11 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(model, capsys):
+def bench(model, capsys, monkeypatch):
     """Runs `sgjax bench offline`: the exit status, and what it says on both streams."""
 
     def run(*args):
+        monkeypatch.setattr(offline, "WARM_UP_REQUESTS", 2)
         status = main(["bench", "offline", "--model-path", str(model), *LIMITS, *args])
         return status, *capsys.readouterr()
 
@@ -42,9 +43,9 @@ def test_all_workloads_give_a_figure_in_the_table_and_in_the_report(bench, tmp_p
     report = json.loads(path.read_text())
     figures = {figure["name"]: figure for figure in report["figures"]}
     assert (report["benchmark"], report["label"]) == ("offline", "mine")
-    assert report["environment"]["compiles_after_ready"] == 0
-    assert report["environment"]["kv_tokens"] == 400
-    assert report["environment"]["scale"] == 0.01
+    assert report["observed"]["compiles_after_ready"] == 0
+    assert report["settings"]["kv_tokens"] == 400
+    assert report["settings"]["scale"] == 0.01
     assert {figure["unit"] for figure in report["figures"]} >= {"ms", "s", "tokens/s"}
     assert len(figures["decode-256"]["runs"]) == 4
     assert len(figures["prefill-1x8192"]["runs"]) == 3
@@ -166,7 +167,7 @@ def test_latency_measures_one_batch_of_the_sizes_asked_for(model, capsys, tmp_pa
     report = json.loads(path.read_text())
     figures = {figure["name"]: figure for figure in report["figures"]}
     assert report["benchmark"] == "latency"
-    assert report["environment"]["batch_size"] == 3
+    assert report["settings"]["batch_size"] == 3
     assert {"prefill", "prefill-rate", "decode", "whole"} <= figures.keys()
     rate = figures["whole-output-tokens"]["value"]
     assert rate == pytest.approx(3 * 4 / figures["whole"]["value"])

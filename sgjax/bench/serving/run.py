@@ -58,7 +58,8 @@ class _Serving:
             raise BenchmarkFailed(failure or "No request was made.")
         findings = Findings(
             started,
-            self._environment(run, server),
+            self._said_of(server),
+            _observed(run),
             serving_figures(run.good, run.seconds, options.limits),
             serving_curves(run.good),
         )
@@ -113,30 +114,35 @@ class _Serving:
                 conversations, self._options.load, seed=self._options.dataset.seed, on_outcome=count
             )
 
-    def _environment(self, run: Run, server: dict[str, Any]) -> dict[str, Any]:
-        options, dataset = self._options, self._options.dataset
-        cached = [outcome.num_cached for outcome in run.good if outcome.num_cached is not None]
+    def _said_of(self, server: dict[str, Any]) -> dict[str, Any]:
+        options = self._options
         return {
             "url": options.url,
             "api": options.api,
             "server": server,
-            "dataset": _said(dataset.relevant),
+            "dataset": _said(options.dataset.relevant),
             "load": _said(dataclasses.asdict(options.load)) or "all at once",
             "limits": _said(dataclasses.asdict(options.limits)),
-            "seconds": run.seconds,
-            "requests": len(run.good),
-            "failed_requests": len(run.failed),
-            "input_tokens": sum(outcome.num_prompt or 0 for outcome in run.good),
-            "cached_tokens": sum(cached) if cached else None,
-            "output_tokens": sum(outcome.output_tokens for outcome in run.good),
-            "client_cpu_share": run.client_cpu_s / run.seconds,
-            "worst_lag_ms": run.worst_lag_s * 1e3,
         }
+
+
+def _observed(run: Run) -> dict[str, Any]:
+    cached = [outcome.num_cached for outcome in run.good if outcome.num_cached is not None]
+    return {
+        "seconds": run.seconds,
+        "requests": len(run.good),
+        "failed_requests": len(run.failed),
+        "input_tokens": sum(outcome.num_prompt or 0 for outcome in run.good),
+        "cached_tokens": sum(cached) if cached else None,
+        "output_tokens": sum(outcome.output_tokens for outcome in run.good),
+        "client_cpu_share": run.client_cpu_s / run.seconds,
+        "worst_lag_ms": run.worst_lag_s * 1e3,
+    }
 
 
 def busy_client(findings: Findings) -> str | None:
     """A warning, if this process was so busy that it may have been the limit."""
-    share = findings.environment["client_cpu_share"]
+    share = findings.observed["client_cpu_share"]
     if share < BUSY:
         return None
     return (

@@ -37,7 +37,7 @@ def test_each_form_is_measured_and_reported(api, server: Live, bench, tmp_path):
     assert (status, err) == (0, "")
     report = json.loads(path.read_text())
     figures = {figure["name"]: figure["value"] for figure in report["figures"]}
-    found = report["environment"]
+    found = report["settings"] | report["observed"]
     assert (report["benchmark"], report["label"]) == ("serving", "mine")
     assert (found["requests"], found["failed_requests"], found["output_tokens"]) == (6, 0, 30)
     assert found["input_tokens"] == 48 if api == "generate" else found["input_tokens"] >= 48
