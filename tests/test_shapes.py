@@ -10,15 +10,14 @@ def test_wrong_shape_is_seen():
     import jax.numpy as jnp
     from jaxtyping import TypeCheckError
 
-    from sgjax.cache.kv_cache import LayerKV
+    from sgjax.kernels_pallas.add_rms_norm import add_rms_norm
 
-    kv = LayerKV(k=jnp.zeros((4, 2, 3)), v=jnp.zeros((4, 2, 3)))
-    one, slots = jnp.ones((1, 2, 3)), jnp.zeros(1, jnp.int32)
-    assert kv.write(one, one, slots).k[0].sum() == 6
+    one, scale = jnp.ones((2, 3)), jnp.ones(3)
+    assert add_rms_norm(one, one, scale, eps=0.0)[0].sum() == 12
     with pytest.raises(TypeCheckError):
-        kv.write(one, jnp.ones((1, 5, 3)), slots)
+        add_rms_norm(one, jnp.ones((2, 5)), scale, eps=0.0)
     with pytest.raises(TypeCheckError):
-        kv.write(one, one, jnp.zeros(1))
+        add_rms_norm(one, one, jnp.ones(3, jnp.int32), eps=0.0)
 
 
 def test_tests_have_two_cpu_devices_and_strict_types():

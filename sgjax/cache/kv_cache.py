@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float
 
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import sharding
@@ -16,18 +16,6 @@ class LayerKV(NamedTuple):
 
     k: Float[Array, "slots K H"]
     v: Float[Array, "slots K H"]
-
-    def write(
-        self,
-        k: Float[Array, "T K H"],
-        v: Float[Array, "T K H"],
-        slots: Int32[Array, "T"],
-    ) -> "LayerKV":
-        """Puts new keys and values in their slots; a slot past the end (padding) is dropped."""
-        return LayerKV(
-            k=self.k.at[slots].set(k.astype(self.k.dtype), mode="drop"),
-            v=self.v.at[slots].set(v.astype(self.v.dtype), mode="drop"),
-        )
 
 
 def init_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:

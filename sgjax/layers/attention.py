@@ -5,10 +5,11 @@ import functools
 import jax
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 
 from sgjax.cache.kv_cache import LayerKV
-from sgjax.kernels_pallas.ragged_paged_attention import ragged_paged_attention
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, ragged_paged_attention
+from sgjax.kernels_pallas.rotate_and_write import rotate_and_write
 from sgjax.layers import rope
 from sgjax.layers.einsum import Einsum
 from sgjax.layers.inputs import StepInputs
@@ -39,44 +40,56 @@ class Attention(nnx.Module):
         self.q_norm = RMSNorm(size, cfg.norm_eps, axis="H") if qk_norm else None
         self.k_norm = RMSNorm(size, cfg.norm_eps, axis="H") if qk_norm else None
         self.head_size = size
+        self.eps = cfg.norm_eps
         self.rope = cfg.rope
         self.window = window
 
     def __call__(
         self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
     ) -> tuple[Float[Array, "T D"], LayerKV]:
-        q, k, v = self._heads(x)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
-        q, k = rope.rotate(q, cos, sin), rope.rotate(k, cos, sin)
-        kv = kv.write(k, v, step.slots)
-        return self.out(self._attend(q, kv, step)), kv
+        heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
+        attended, k, v = jax.shard_map(
+            functools.partial(self._attend, step=step),
+            mesh=step.placement.mesh,
+            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole),
+            out_specs=(heads, cache, cache),
+            check_vma=False,
+        )(self.qkv(x), cos, sin, kv.k, kv.v, step.slots, step.rows, self._norms())
+        return self.out(attended), LayerKV(k, v)
 
-    def _heads(
-        self, x: Float[Array, "T D"]
-    ) -> tuple[Float[Array, "T K G H"], Float[Array, "T K H"], Float[Array, "T K H"]]:
-        qkv = self.qkv(x)
-        q, k, v = qkv[:, :, :-2], qkv[:, :, -2], qkv[:, :, -1]
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return q, k, v
+    def _norms(self) -> tuple[Array, Array] | None:
+        if self.q_norm is None or self.k_norm is None:
+            return None
+        return self.q_norm.scale[...], self.k_norm.scale[...]
 
     def _attend(
-        self, q: Float[Array, "T K G H"], kv: LayerKV, step: StepInputs
-    ) -> Float[Array, "T K G H"]:
-        """Every device attends with its own kv heads."""
-        attend = functools.partial(
-            ragged_paged_attention,
+        self,
+        qkv: Float[Array, "T K G2 H"],
+        cos: Float[Array, "T half"],
+        sin: Float[Array, "T half"],
+        k: Float[Array, "slots K H"],
+        v: Float[Array, "slots K H"],
+        slots: Int32[Array, "T"],
+        rows: RaggedRows,
+        norms: tuple[Array, Array] | None,
+        *,
+        step: StepInputs,
+    ) -> tuple[Float[Array, "T K G H"], Float[Array, "slots K H"], Float[Array, "slots K H"]]:
+        """What one device does, with its own kv heads."""
+        kernels = step.placement.kernels
+        q, k, v = rotate_and_write(
+            qkv, cos, sin, k, v, slots, norms=norms, eps=self.eps, implementation=kernels
+        )
+        attended = ragged_paged_attention(
+            q,
+            k,
+            v,
+            rows,
             page_size=step.page_size,
             scale=self.head_size**-0.5,
             window=self.window,
             only_decode=step.only_decode,
-            implementation=step.placement.attention,
+            implementation=kernels,
         )
-        cache = spec("PB K H")
-        return jax.shard_map(
-            attend,
-            mesh=step.placement.mesh,
-            in_specs=(spec("T K G H"), cache, cache, PartitionSpec()),
-            out_specs=spec("T K G H"),
-            check_vma=False,
-        )(q, kv.k, kv.v, step.rows)
+        return attended, k, v

@@ -29,22 +29,6 @@ class RopeConfig:
         return dict(self.params).get(name, default)
 
 
-def rotate(
-    x: Float[Array, "T *heads H"], cos: Float[Array, "T half"], sin: Float[Array, "T half"]
-) -> Float[Array, "T *heads H"]:
-    """Turns feature i and feature i + half together, of the first 2 * half; the rest stays.
-
-    In float32, returned in x's dtype.
-    """
-    half = cos.shape[-1]
-    shape = (x.shape[0], *[1] * (x.ndim - 2), half)
-    cos, sin = cos.reshape(shape), sin.reshape(shape)
-    wide = x.astype(jnp.float32)
-    first, second = wide[..., :half], wide[..., half : 2 * half]
-    turned = [first * cos - second * sin, second * cos + first * sin, wide[..., 2 * half :]]
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
-
-
 def angles(
     rope: RopeConfig, head_size: int, positions: Int32[Array, "T"]
 ) -> tuple[Float[Array, "T half"], Float[Array, "T half"]]:

@@ -4,7 +4,7 @@
     cfg = cfg.for_tp(tp_size)
     mesh = make_mesh(tp_size)                                              # sgjax.sharding.mesh
     graphdef, params = load_model(                                         # sgjax.weights.load
-        model_dir, family, cfg, Placement(mesh, attention=None), dtype=dtype, load_format="auto"
+        model_dir, family, cfg, Placement(mesh, kernels=None), dtype=dtype, load_format="auto"
     )
     kv = init_kv(cfg, num_slots, dtype, mesh)                              # sgjax.cache.kv_cache
     logits, kv = forward(graphdef, params, kv, step)                       # sgjax.models.decoder

@@ -9,6 +9,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -39,12 +40,13 @@ class Decoder(nnx.Module):
         mesh = self.placement.mesh
         step = dataclasses.replace(step, placed=self.placement)
         x = constrain(self.embed(step.tokens, mesh), "T D", mesh)
+        h = jnp.zeros_like(x)
         new_kv = []
         for block, layer_kv in zip(self.blocks, kv, strict=True):
             graphdef, state = nnx.split(block)
-            x, layer_kv = _run_block(graphdef, nnx.to_pure_dict(state), x, layer_kv, step)
+            x, h, layer_kv = _run_block(graphdef, nnx.to_pure_dict(state), x, h, layer_kv, step)
             new_kv.append(layer_kv)
-        x = self.norm(x[step.logit_rows])
+        _, x = self.norm(x[step.logit_rows], h[step.logit_rows], self.placement)
         head = self.embed if self.head is None else self.head
         return head.logits(x), new_kv
 
@@ -70,8 +72,13 @@ def _embed(cfg: ModelConfig) -> Embed:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run_block(
-    graphdef: nnx.GraphDef, params: Params, x: Array, kv: LayerKV, step: StepInputs
-) -> tuple[Array, LayerKV]:
-    """A block as a function of its own: layers of one kind share one trace and one lowering."""
-    x, kv = nnx.merge(graphdef, params)(x, kv, step)
-    return constrain(x, "T D", step.placement.mesh), kv
+    graphdef: nnx.GraphDef, params: Params, x: Array, h: Array, kv: LayerKV, step: StepInputs
+) -> tuple[Array, Array, LayerKV]:
+    """A block as a function of its own: layers of one kind share one trace and one lowering.
+
+    It takes the residual stream x and what is still to be added to it, and gives both: the sum is
+    left to the norm that reads it next.
+    """
+    mesh = step.placement.mesh
+    x, h, kv = nnx.merge(graphdef, params)(x, h, kv, step)
+    return constrain(x, "T D", mesh), constrain(h, "T D", mesh), kv

@@ -57,11 +57,12 @@ class Block(nnx.Module):
         self.mlp = GatedMLP(cfg.d_model, cfg.d_ff, bias=cfg.mlp_bias)
 
     def __call__(
-        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], LayerKV]:
-        h, kv = self.attn(self.attn_norm(x), kv, step)
-        x = x + h
-        return x + self.mlp(self.mlp_norm(x)), kv
+        self, x: Float[Array, "T D"], h: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
+        x, h = self.attn_norm(x, h, step.placement)
+        h, kv = self.attn(h, kv, step)
+        x, h = self.mlp_norm(x, h, step.placement)
+        return x, self.mlp(h), kv
 
 
 WEIGHTS = {

@@ -16,8 +16,8 @@ class Placement:
     """Where a model runs, and by which kernels."""
 
     mesh: Mesh
-    attention: str | None = None
-    """Implementation of attention: "reference", "triton", or None for the platform's best."""
+    kernels: str | None = None
+    """Implementation of the kernels: "reference", "triton", or None for the platform's best."""
 
 
 def make_mesh(tp_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:

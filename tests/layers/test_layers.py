@@ -7,7 +7,7 @@ from sgjax.layers.embed import Embed
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.layers.weight import Part
-from sgjax.sharding.mesh import make_mesh
+from sgjax.sharding.mesh import Placement, make_mesh
 from tests.layers.values import filled
 
 SIZES = {"D": 6, "K": 2, "G": 3, "H": 4}
@@ -45,18 +45,23 @@ def test_a_product_sums_in_float32_and_gives_the_dtype_of_its_input():
     assert product(x, w)[0, 0] == 1024  # bfloat16 sums would stop at 256
 
 
-def test_rms_norm_divides_in_float32_and_scales_in_the_inputs_dtype():
+def test_rms_norm_divides_the_sum_in_float32_and_scales_in_the_inputs_dtype():
     norm = filled(RMSNorm(6, 1e-5))
-    x = normal(3, 6)
-    expected = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * np.asarray(norm.scale[...])
-    np.testing.assert_allclose(norm(jnp.asarray(x)), expected, rtol=1e-5)
+    x, delta = normal(2, 3, 6)
+    total = x + delta
+    scaled = np.asarray(norm.scale[...])
+    expected = total / np.sqrt((total**2).mean(-1, keepdims=True) + 1e-5) * scaled
+    found = norm(jnp.asarray(x), jnp.asarray(delta), Placement(make_mesh(1)))
+    np.testing.assert_allclose(found[0], total, rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5)
 
 
 def test_rms_norm_survives_squares_that_float16_cannot_hold():
     norm = RMSNorm(4, 1e-6)
     norm = filled(norm, scale=np.ones(4))
     norm.scale.set_value(norm.scale[...].astype(jnp.float16))
-    out = norm(jnp.full((1, 4), 1000.0, jnp.float16))
+    x = jnp.full((1, 4), 1000.0, jnp.float16)
+    _, out = norm(x, jnp.zeros_like(x), Placement(make_mesh(1)))
     assert out.dtype == jnp.float16
     np.testing.assert_array_equal(out, np.ones((1, 4)))
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sgjax.kernels_pallas.rotate_and_write.reference import rotate
 from sgjax.layers import rope
 from sgjax.layers.rope import RopeConfig
 
@@ -60,7 +61,7 @@ def test_a_score_depends_on_the_distance_alone():
     def score(q_at: int, k_at: int) -> float:
         def turned(x: np.ndarray, at: int) -> np.ndarray:
             angles = rope.angles(ours, 16, jnp.array([at], jnp.int32))
-            return np.asarray(rope.rotate(jnp.asarray(x), *angles))
+            return np.asarray(rotate(jnp.asarray(x), *angles))
 
         return float((turned(q, q_at) * turned(k, k_at)).sum())
 
@@ -71,7 +72,7 @@ def test_a_score_depends_on_the_distance_alone():
 def test_only_a_fraction_of_the_features_may_turn():
     ours = RopeConfig(100.0, fraction=0.5)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 16)), jnp.float32)
-    out = rope.rotate(x, *rope.angles(ours, 16, jnp.array([0, 1, 2], jnp.int32)))
+    out = rotate(x, *rope.angles(ours, 16, jnp.array([0, 1, 2], jnp.int32)))
     np.testing.assert_array_equal(out[..., 8:], x[..., 8:])
     np.testing.assert_array_equal(out[0], x[0])
     assert np.abs(out[1:, :, :8] - x[1:, :, :8]).min() > 0

@@ -1,0 +1,22 @@
+"""The sum of a residual stream and what is added to it, and its RMS norm: the contract."""
+
+from jaxtyping import Array, Float
+
+from sgjax.kernels_pallas.dispatch import implementation_of
+
+
+def add_rms_norm(
+    x: Float[Array, "T D"],
+    delta: Float[Array, "T D"],
+    scale: Float[Array, "D"],
+    *,
+    eps: float,
+    implementation: str | None = None,
+) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
+    """(x + delta, RMSNorm(x + delta)), in the dtype of x, to which the sum is rounded first.
+
+    The norm is computed in float32, rounded, then multiplied by `scale`: as Llama does it.
+    https://arxiv.org/abs/1910.07467
+    """
+    module = implementation_of(__name__, implementation)
+    return module.add_rms_norm(x, delta, scale, eps=eps)
