@@ -22,7 +22,6 @@ from sgjax.engine.messages import (
     Abort,
     Call,
     Command,
-    Delta,
     EngineStats,
     Event,
     Failed,
@@ -33,13 +32,12 @@ from sgjax.engine.messages import (
     Serving,
     Shutdown,
     Submit,
-    Tokens,
 )
+from sgjax.engine.outbox import Outbox
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import Request
 from sgjax.engine.runner import LaunchedStep, describe
-from sgjax.engine.scheduler import Output
 from sgjax.engine.setup import Setup, prepare
 from sgjax.engine.watchdog import Watchdog
 from sgjax.sampling_params import MAX_NEW_TOKENS
@@ -91,6 +89,7 @@ class Engine:
         self._overlap = not config.disable_overlap_schedule
         self._random = random.Random(config.random_seed)
         self._quarantine = Quarantine()
+        self._outbox = Outbox()
         self._counters = _Counters()
         self._pending: LaunchedStep | None = None
         self._compiles: CompileCounter | None = None
@@ -211,6 +210,7 @@ class Engine:
             return_logprob=submit.return_logprob,
             logprob_start=submit.logprob_start,
             top_logprobs=submit.top_logprobs,
+            is_streamed=submit.is_streamed,
         )
 
     def _answer(self, call: Call) -> Reply:
@@ -255,15 +255,13 @@ class Engine:
         self._counters.steps += 1
         self._counters.step_seconds += min(step.clock.seconds, self._last_read.seconds)
         self._last_read = Stopwatch()
-        events: list[Event] = [_delta(output) for output in outputs]
-        if drawn.requests:
-            events.append(Tokens([request.rid for request in drawn.requests], drawn.tokens))
+        events = self._outbox.news(drawn, outputs)
         if events:
             self._send(events)
 
     def _end(self, requests: list[Request]) -> None:
         if requests:
-            self._send([_last_delta(request) for request in requests])
+            self._send([self._outbox.last(request) for request in requests])
 
     def _recover(self, batches: list[Batch], error: Exception) -> None:
         """After a failed step: the device's state is made anew, whoever is to blame fails, all the
@@ -295,27 +293,3 @@ class _Counters:
     steps: int = 0
     step_seconds: float = 0.0
     plan_seconds: float = 0.0
-
-
-def _delta(output: Output) -> Delta:
-    request = output.request
-    return Delta(
-        rid=request.rid,
-        token_ids=output.token_ids,
-        finish=output.finish,
-        logprobs=output.logprobs,
-        prompt_logprobs=output.prompt_logprobs,
-        num_cached=request.num_cached,
-        num_retractions=request.num_retractions,
-    )
-
-
-def _last_delta(request: Request) -> Delta:
-    """For a request that ended between steps."""
-    return Delta(
-        rid=request.rid,
-        token_ids=[],
-        finish=request.finish_reason,
-        num_cached=request.num_cached,
-        num_retractions=request.num_retractions,
-    )

@@ -19,6 +19,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     """Prompt logprobs of the tokens after this index; None for none of the prompt."""
     top_logprobs: int = 0
     cache_salt: str = ""
+    is_streamed: bool = True
+    """Whether tokens are wanted as they come, or only the first and then, at the end, the rest."""
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):

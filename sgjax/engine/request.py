@@ -39,6 +39,8 @@ class Request:
     logprob_start: int | None = None
     """Prompt logprobs are wanted for tokens after this index; None: for none of the prompt."""
     top_logprobs: int = 0
+    is_streamed: bool = True
+    """Whether its tokens are told as they come."""
 
     # The number line.
     num_prompt: int = dataclasses.field(init=False)

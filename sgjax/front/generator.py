@@ -146,7 +146,7 @@ class Generator:
             samples = [
                 sample
                 for request, prompt in zip(requests, prompts, strict=True)
-                for sample in self._samples(request, prompt)
+                for sample in self._samples(request, prompt, is_streamed)
             ]
             self._ledger.enter([(sample.prompt.rid, sample.submit.rid) for sample in samples])
         except BaseException:
@@ -163,7 +163,9 @@ class Generator:
         for target in targets:
             await self.client.abort(target)
 
-    def _samples(self, request: GenerationRequest, prompt: Prompt) -> list[Sample]:
+    def _samples(
+        self, request: GenerationRequest, prompt: Prompt, is_streamed: bool
+    ) -> list[Sample]:
         params = fit(request, len(prompt.ids), self.client.info)
         wants = request.return_logprob
         samples = []
@@ -177,6 +179,8 @@ class Generator:
                 logprob_start=request.logprob_start if wants else None,
                 top_logprobs=request.top_logprobs if wants else 0,
                 cache_salt=request.cache_salt,
+                # Stop strings are looked for here, in every token that comes.
+                is_streamed=is_streamed or bool(params.stop),
             )
             samples.append(Sample(rid, prompt, submit))
         return samples
