@@ -34,6 +34,12 @@ def add_bench(parser: Parser) -> None:
         ),
         ("latency", "one batch through an engine in this process", flags.add_latency, _latency),
         ("serving", "a server, as a crowd of clients sees it", flags.add_serving, _serving),
+        (
+            "kernels",
+            "operations alone, and the search for block sizes",
+            flags.add_kernels,
+            _kernels,
+        ),
         ("compare", "two reports side by side", flags.add_compare, _compare),
     ):
         command = commands.add_parser(name, help=said)
@@ -108,6 +114,18 @@ def _serving(parsed: argparse.Namespace) -> None:
         print(f"sgjax: {warning}", file=sys.stderr)
     if failure is not None:
         raise BenchmarkFailed(failure)
+
+
+def _kernels(parsed: argparse.Namespace) -> None:
+    from sgjax.bench.publish import check_outputs, publish
+
+    check_outputs(parsed)
+    from sgjax.bench.kernels.measure import run_kernels
+    from sgjax.bench.kernels.options import options_from
+    from sgjax.bench.kernels.tuning import run_tuning
+
+    run = run_tuning if parsed.tune else run_kernels
+    publish(parsed, "tuning" if parsed.tune else "kernels", run(options_from(parsed)), {})
 
 
 def _compare(parsed: argparse.Namespace) -> None:

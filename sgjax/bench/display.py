@@ -122,33 +122,26 @@ def show_report(report: Report) -> None:
     for name, value in (report.settings | report.observed).items():
         if value is not None and value != {}:
             console.print(f"{name}: {words(value)}", soft_wrap=True, markup=False)
-    parts = {figure.name: part for figure in report.figures if (part := part_of(figure))}
-    console.print(figures_table([each for each in report.figures if each.name not in parts]))
-    if parts:
-        console.print(distributions_table([each for each in report.figures if each.name in parts]))
+    plain = [figure for figure in report.figures if not figure.part]
+    if any(figure.is_headline for figure in plain):
+        console.print(figures_table(plain))
+    if len(plain) < len(report.figures):
+        console.print(parts_table([figure for figure in report.figures if figure.part]))
 
 
-_PARTS = ("mean", "p50", "p90", "p99")
-
-
-def part_of(figure: Figure) -> str | None:
-    """Which number of a distribution a figure is: "ttft-p99" is the p99 of ttft."""
-    part = figure.name.rpartition("-")[2]
-    return part if part in _PARTS else None
-
-
-def distributions_table(figures: Sequence[Figure]) -> Table:
-    """A row for each distribution."""
-    rows: dict[str, dict[str, Figure]] = {}
+def parts_table(figures: Sequence[Figure]) -> Table:
+    """A row for each thing that several figures are of, and a column for each of them."""
+    columns = list(dict.fromkeys((figure.part, figure.unit) for figure in figures))
+    rows: dict[str, dict[tuple[str, str], Figure]] = {}
     for figure in figures:
-        name, _, part = figure.name.rpartition("-")
-        rows.setdefault(name, {})[part] = figure
+        rows.setdefault(figure.of, {})[figure.part, figure.unit] = figure
     table = Table()
-    for name in ("figure", "unit", *_PARTS):
-        table.add_column(name, justify="left" if name in ("figure", "unit") else "right")
+    table.add_column("figure")
+    for part, unit in columns:
+        table.add_column(part if part == unit else f"{part} {unit}", justify="right")
     for name, found in rows.items():
-        values = [format_value(found[part].value) if part in found else "" for part in _PARTS]
-        table.add_row(name, next(iter(found.values())).unit, *values)
+        values = [format_value(found[key].value) if key in found else "" for key in columns]
+        table.add_row(name, *values)
     return table
 
 

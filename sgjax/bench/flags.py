@@ -93,6 +93,68 @@ def add_output(parser: Parser) -> None:
     section.add_argument("--label", metavar="TEXT", help="how comparisons call this run")
 
 
+def add_kernels(parser: Parser) -> None:
+    parser.set_defaults(command=parser)
+    section = parser.add_argument_group("Cases")
+    section.add_argument(
+        "--op", default="ragged_paged_attention", metavar="NAME", help="the operation"
+    )
+    section.add_argument(
+        "--cases",
+        action="append",
+        metavar="TEXT",
+        help="those with this in their name; may be given again (default: all)",
+    )
+    section.add_argument(
+        "--suite",
+        choices=("real", "small"),
+        help="shapes of served models, or odd ones (default: real on a GPU, else small)",
+    )
+    section.add_argument(
+        "--head-size",
+        type=count,
+        action="append",
+        metavar="N",
+        help="with heads of this size instead of their own; may be given again",
+    )
+    section.add_argument(
+        "--implementation", choices=("reference", "triton"), help="default: the best here"
+    )
+    section.add_argument(
+        "--interpret", action="store_true", help="run kernels in an interpreter, without a GPU"
+    )
+    section.add_argument(
+        "--no-check", action="store_true", help="do not compare results with the reference first"
+    )
+    section.add_argument("--seed", type=int, default=0, metavar="N", help="of random inputs")
+    _add_tuning(parser.add_argument_group("Tuning"))
+    add_output(parser)
+
+
+def _add_tuning(section: argparse._ArgumentGroup) -> None:
+    section.add_argument("--tune", action="store_true", help="search block sizes")
+    section.add_argument(
+        "--kernel",
+        dest="kernels",
+        action="append",
+        metavar="NAME",
+        help="of this kernel; may be given again (default: all of the operation)",
+    )
+    section.add_argument(
+        "--budget",
+        type=positive,
+        default=1800.0,
+        metavar="S",
+        help="stop searching after so many seconds (default: 1800)",
+    )
+    section.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the sizes there (default: configs/kernels, where they are read)",
+    )
+
+
 def _add_html(section: argparse._ActionsContainer) -> None:
     section.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with plots there (extra: bench)"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sgjax.bench.display import format_value, part_of
+from sgjax.bench.display import format_value
 from sgjax.bench.extras import import_extra
 from sgjax.bench.report import Curve, Figure, Report
 
@@ -38,21 +38,23 @@ def plots(reports: Sequence[Report]) -> list[str]:
 
 
 def _groups(reports: Sequence[Report]) -> Iterable[tuple[str, list[Figure]]]:
-    """Headlines of one unit; where several names begin alike, those are by themselves."""
+    """Headlines that belong together: parts of the same kind, and names that begin alike; others by
+    their unit. What there is a curve of is not shown twice."""
+    curves = {curve.name for report in reports for curve in report.curves}
     figures = {
         (figure.name, figure.unit): figure
-        for report in reversed(reports)
-        for figure in reversed(report.figures)
-        if figure.is_headline and part_of(figure) is None
+        for report in reports
+        for figure in report.figures
+        if figure.is_headline and figure.of not in curves
     }
-    begins: dict[tuple[str, str], list[Figure]] = defaultdict(list)
-    for figure in reversed(figures.values()):
-        begins[figure.name.split("-")[0], figure.unit].append(figure)
+    alike: dict[tuple[str, str], list[Figure]] = defaultdict(list)
+    for figure in figures.values():
+        alike[figure.part or figure.name.split("-")[0], figure.unit].append(figure)
     groups: dict[tuple[str, str], list[Figure]] = defaultdict(list)
-    for (begin, unit), found in begins.items():
-        groups[begin if len(found) > 1 else "", unit] += found
-    for (begin, unit), found in groups.items():
-        yield f"{begin}, {unit}".removeprefix(", "), found
+    for (name, unit), found in alike.items():
+        groups[name if len(found) > 1 and name != unit else "", unit] += found
+    for (name, unit), found in groups.items():
+        yield f"{name}, {unit}".removeprefix(", "), found
 
 
 def _bars(title: str, figures: Sequence[Figure], reports: Sequence[Report]) -> str:
@@ -79,7 +81,7 @@ def _bars(title: str, figures: Sequence[Figure], reports: Sequence[Report]) -> s
         rows, values = zip(*goals, strict=True)
         low, high = ([row + side * 0.45 for row in rows] for side in (-1, 1))
         axes.vlines(values, low, high, colors="black", linestyles="dashed", label="goal")
-    axes.set_yticks(range(len(figures)), [figure.name for figure in figures])
+    axes.set_yticks(range(len(figures)), [figure.of or figure.name for figure in figures])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     return _finished(plot, axes, title, has_legend=len(series) > 1 or bool(goals))

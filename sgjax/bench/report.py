@@ -22,6 +22,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it stands in the table; all stand in the file."""
     runs: list[float] = []
     """The single measurements that it was made of, in seconds."""
+    of: str = ""
+    part: str = ""
+    """Where several numbers are of one thing, that thing, and which of its numbers this is."""
     goal: float | None = None
     peers: dict[str, float] = {}
     """What other engines reach on the same machine and work."""

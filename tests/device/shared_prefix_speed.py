@@ -12,6 +12,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from sgjax.bench.kernels.attention import OP
+from sgjax.bench.kernels.timing import compiled, seconds_of
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.ragged_paged_attention import (
     cases,
@@ -21,14 +23,28 @@ from sgjax.kernels_pallas.ragged_paged_attention import (
     triton_shared,
 )
 from sgjax.kernels_pallas.ragged_paged_attention.cases import Case
-from tests.device.attention_speed import make_arrays, make_program, seconds_per_call
 
+CALLS = 16
 CANDIDATES = tuple(
     triton_shared.Sizes(rows, block, warps, stages, programs)
     for (rows, warps), (block, stages), programs in itertools.product(
         ((32, 4), (64, 4), (128, 8)), ((32, 4), (64, 3), (128, 2)), (264, 396, 528)
     )
 )
+
+
+def make_arrays(case: Case):
+    """q, caches and rows of a program of CALLS calls."""
+    return OP.spread(case, OP.arrays(case, 0), CALLS)
+
+
+def make_program(op, arrays):
+    """A compiled program of CALLS calls of `op(q, k, v, rows)`."""
+    return compiled(OP.chain(op, CALLS), arrays)
+
+
+def seconds_per_call(program, arrays) -> float:
+    return seconds_of(program, arrays) / CALLS
 
 
 def op_with(sizes: triton_shared.Sizes, case: Case):

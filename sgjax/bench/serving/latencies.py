@@ -100,4 +100,7 @@ def _distribution(name: str, values: Sequence[float]) -> list[Figure]:
         return []
     found = {"mean": float(np.mean(values))}
     found |= {f"p{q}": float(np.percentile(values, q)) for q in PERCENTILES}
-    return [Figure(name=f"{name}-{part}", value=value, unit="ms") for part, value in found.items()]
+    return [
+        Figure(name=f"{name}-{part}", of=name, part=part, value=value, unit="ms")
+        for part, value in found.items()
+    ]

@@ -46,7 +46,7 @@ def test_each_form_is_measured_and_reported(api, server: Live, bench, tmp_path):
     assert figures["good-requests"] == figures["requests"] > 0
     assert {"ttft-p50", "itl-p90", "tpot-p99", "e2e-mean"} <= figures.keys()
     assert {curve["name"] for curve in report["curves"]} >= {"ttft", "output tokens"}
-    assert re.search(r"│ ttft +│ ms", out)
+    assert re.search(r"figure +┃ +mean ms ┃ +p50 ms", out) and re.search(r"│ ttft +│ +\d", out)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""`sgjax bench kernels`: how fast operations are, and which block sizes are fastest."""
