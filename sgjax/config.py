@@ -131,6 +131,9 @@ class ServeConfig:
     attention_backend: Literal["auto", "reference", "triton"] = option(
         "auto", "devices", "implementation of attention"
     )
+    disable_cuda_graph: bool = option(
+        False, "devices", "launch a step's kernels one by one, not as a recorded CUDA graph"
+    )
     compile_cache_dir: str | None = option(
         None, "devices", "folder of compiled programs (default: the user's cache folder); '': none"
     )

@@ -32,7 +32,6 @@ _PROGRAMS = "every step is a program that XLA compiled ahead of time"
 
 IGNORED = {
     "additional_ports": Ignored("front and engine talk over a socket file", is_flag=False),
-    "disable_cuda_graph": Ignored(_PROGRAMS),
     "disable_cuda_graph_padding": Ignored(_PROGRAMS),
     "disable_custom_all_reduce": Ignored("XLA chooses how devices exchange data"),
     "disable_disk_cache": Ignored("there is no cache of grammars on disk"),

@@ -14,10 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int16, Int32
 
 from sgjax.cache.kv_cache import LayerKV
-from sgjax.engine import sampler
+from sgjax.engine import compiler_options, sampler
 from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.buckets import Bucket, pick
-from sgjax.engine.programs import Key, Lower, Programs, Stopwatch
+from sgjax.engine.programs import Key, Programs, Source, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_sample, sample_layout
 from sgjax.engine.sampler import Sampled, Variant
@@ -81,11 +81,14 @@ class ModelRunner:
         *,
         mesh: Mesh,
         num_compile_threads: int = 4,
+        has_graphs: bool = True,
     ):
         self._model = model
         self._shape = shape
         self._buckets = buckets
         self._replicated = NamedSharding(mesh, PartitionSpec())
+        self._platform = mesh.devices.flat[0].platform
+        self._has_graphs = has_graphs
         self._state = self._new_state()
         self._params = SampleParams(shape.num_slots)
         self.programs = Programs(dict(self._sources()), num_compile_threads)
@@ -200,19 +203,23 @@ class ModelRunner:
 
     # How every program is lowered.
 
-    def _sources(self) -> list[tuple[Key, Lower]]:
+    def _sources(self) -> list[tuple[Key, Source]]:
         state = self._state
         kv = jax.tree.map(_abstract, state.kv)
         tables, last_tokens, seen = map(_abstract, (state.tables, state.last_tokens, state.seen))
         params = jax.tree.map(_abstract, self._model.params)
         vector = functools.partial(self._input, jnp.int32)
-        sources: list[tuple[Key, Lower]] = []
+        sources: list[tuple[Key, Source]] = []
         logits = {}
         for bucket in reversed(self._buckets):
             size = forward_layout(bucket, self._shape).size
             arguments = (params, kv, tables, last_tokens, vector(size))
             program = self._forward_program(bucket, kv[0].k.sharding)
-            sources.append((("forward", bucket), functools.partial(program.lower, *arguments)))
+            compilation = compiler_options.of_forward(
+                bucket.num_tokens, self._platform, has_graphs=self._has_graphs
+            )
+            lower = functools.partial(program.lower, *arguments)
+            sources.append((("forward", bucket), Source(lower, compilation)))
             count = bucket.num_logits
             logits[count] = self._input(jnp.float32, count, self._model.vocab_size)
         for (count, x), variant in itertools.product(logits.items(), Variant):
@@ -223,15 +230,15 @@ class ModelRunner:
                 out_shardings=self._replicated,
             )
             key = ("sample", count, variant)
-            sources.append((key, functools.partial(program.lower, *arguments)))
+            sources.append((key, Source(functools.partial(program.lower, *arguments))))
         piece = vector(_PIECE)
         floats = self._input(jnp.float32, _PIECE)
         for count, x in logits.items():
             program = jax.jit(sampler.add_bias, out_shardings=self._replicated)
             lower = functools.partial(program.lower, x, piece, piece, floats)
-            sources.append((("bias", count), lower))
+            sources.append((("bias", count), Source(lower)))
         program = jax.jit(update_tables, donate_argnums=0, out_shardings=self._replicated)
-        sources.append(("tables", functools.partial(program.lower, tables, piece, piece)))
+        sources.append(("tables", Source(functools.partial(program.lower, tables, piece, piece))))
         program = jax.jit(sampler.restart_seen, donate_argnums=0, out_shardings=self._replicated)
         lower = functools.partial(
             program.lower,
@@ -241,7 +248,7 @@ class ModelRunner:
             piece,
             self._input(jnp.int16, _PIECE),
         )
-        sources.append(("seen", lower))
+        sources.append(("seen", Source(lower)))
         return sources
 
     def _forward_program(self, bucket: Bucket, kv_sharding: jax.sharding.Sharding) -> Any:
