@@ -79,10 +79,12 @@ def _run_in_process(
     has_marks = benchmark == "offline" and parsed.scale == 1
     with ExitStack() as stack:
         config = _engine_config(parsed, stack)
-        found = run_workloads(config, workloads, has_marks=has_marks)
+        found, failure = run_workloads(config, workloads, has_marks=has_marks)
     # A shape is said by its name, not by the folder it was put in.
     shape = {"model": parsed.shape} if parsed.shape else {}
     publish(parsed, benchmark, found, settings | shape)
+    if failure is not None:
+        raise BenchmarkFailed(failure)
 
 
 def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:

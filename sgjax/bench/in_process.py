@@ -10,6 +10,7 @@ from sgjax.bench.report import Figure, Findings, now
 from sgjax.bench.start import Start, ready_engine
 from sgjax.bench.workloads import Workload
 from sgjax.config import ServeConfig
+from sgjax.errors import SgjaxError
 from sgjax.weights.hub import resolve
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 def run_workloads(
     config: ServeConfig, workloads: Sequence[Workload], *, has_marks: bool
-) -> Findings:
+) -> tuple[Findings, str | None]:
     """Measures workloads one after the other on one engine, and says each as it is done.
 
-    `has_marks`: whether they are those that goals and peers' figures are of.
+    `has_marks`: whether they are those that goals and peers' figures are of. Where one fails, there
+    are the figures of those before it, and why it failed.
 
     Raises:
         ConfigError: this engine cannot run one of them; nothing was measured.
@@ -35,10 +37,18 @@ def run_workloads(
         bench = Bench(engine)
         for workload in workloads:
             bench.check(workload)
+        settings = describe(config, engine)
         marks = _marks(config, engine) if has_marks else {}
-        for workload in workloads:
-            figures += _say(with_marks(_measure(bench, engine, workload, start), marks))
-        return Findings(started, *describe(config, engine, start), figures)
+        failure = None
+        try:
+            for workload in workloads:
+                figures += _say(with_marks(_measure(bench, engine, workload, start), marks))
+        except SgjaxError as error:
+            if not figures:
+                raise
+            failure = f"{workload.name} failed: {error}"
+        observed = _of_start(start) | ({} if failure else _counted(engine))
+        return Findings(started, settings, observed, figures), failure
 
 
 def _measure(bench: "Bench", engine: "Engine", workload: Workload, start: Start) -> list[Figure]:
@@ -65,13 +75,10 @@ def _num_generated(engine: "Engine") -> int:
     return engine.get_server_info()["stats"]["generated_tokens"]
 
 
-def describe(
-    config: ServeConfig, engine: "Engine", start: Start
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was measured on; and how it went, and whether anything compiled that should not have."""
-    server = engine.get_server_info()
-    info, stats = server["engine"], server["stats"]
-    settings = {
+def describe(config: ServeConfig, engine: "Engine") -> dict[str, Any]:
+    """What was measured on."""
+    info = engine.get_server_info()["engine"]
+    return {
         "device": info["device"],
         "tp_size": info["tp_size"],
         "model": config.model_path,
@@ -79,17 +86,19 @@ def describe(
         "kv_tokens": info["max_total_tokens"],
         "max_running_requests": info["max_running_requests"],
     }
-    observed = {
-        "start": {
-            "serving_s": start.serving_s,
-            "ready_s": start.ready_s,
-            "compile_cache": "warm" if start.is_warm else "cold",
-        },
-        "programs": stats["compiles"],
-        "compiles_after_ready": stats["compiles_after_ready"],
-        "retractions": stats["retractions"],
-    }
-    return settings, observed
+
+
+def _of_start(start: Start) -> dict[str, Any]:
+    cache = "warm" if start.is_warm else "cold"
+    times = {"serving_s": start.serving_s, "ready_s": start.ready_s}
+    return {"start": {**times, "compile_cache": cache}}
+
+
+def _counted(engine: "Engine") -> dict[str, Any]:
+    """Whether anything compiled that should not have, and what else the engine counts."""
+    stats = engine.get_server_info()["stats"]
+    names = ("compiles", "compiles_after_ready", "retractions")
+    return {name: stats[name] for name in names}
 
 
 def _marks(config: ServeConfig, engine: "Engine") -> Mapping[str, Mark]:

@@ -52,10 +52,10 @@ def ready_engine(config: ServeConfig) -> Iterator[tuple["Engine", Start]]:
             while not engine.get_server_info()["stats"]["ready"]:
                 time.sleep(_LOOK_EVERY_S)
             ready_s = time.perf_counter() - begin
-        yield engine, Start(serving_s, ready_s, is_warm=not _compiled_since(wall_clock))
+        yield engine, Start(serving_s, ready_s, is_warm=not compiled_since(wall_clock))
 
 
-def _compiled_since(wall_clock: float) -> bool:
+def compiled_since(wall_clock: float) -> bool:
     """Whether programs were compiled anew: with a compilation cache, they were written to it."""
     import jax
 

@@ -1,16 +1,21 @@
 """`sgjax bench offline` with a tiny model: what it runs, says and writes."""
 
+import contextlib
 import json
 import re
+import time
 
+import jax
 import pytest
 
 from sgjax.bench import display, offline
 from sgjax.bench.peers import marks_for, with_marks
 from sgjax.bench.report import Figure
 from sgjax.bench.shapes import read_shape
+from sgjax.bench.start import compiled_since
 from sgjax.bench.workloads import workloads
 from sgjax.cli import main
+from sgjax.errors import ConfigError
 from tests.tiny import TinyLlama
 
 H200 = {"device": "NVIDIA H200", "tp_size": 1, "dtype": "bfloat16"}
@@ -81,28 +86,56 @@ def test_requests_are_submitted_at_once_and_prompts_are_cached_only_for_decoding
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["decode-8", "--scale", "1"], "a request of 1153 tokens, but this engine takes 256"),
-        (["decode-256", "--scale", "0.05"], "decodes 13 requests at a time, but .* runs 4"),
         (["tre"], "no workload 'tre'. Did you mean tree"),
         ([], "Name a workload"),
         (["tree", "--scale", "0"], "--scale: must be a number above 0"),
         (["tree", "--shape", "qwen3-0.6b"], "--model-path and --shape both say which model"),
         (["tree", "--json", "/nowhere/x.json"], "There is no folder /nowhere for x.json"),
+        (["tree", "--compare", "/nowhere/x.json"], "/nowhere/x.json cannot be read"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line_and_status_2(bench, args, said, no_leaks):
+def test_bad_input_is_one_line_and_status_2(bench, args, said, no_leaks):
     status, _, err = bench(*args)
     assert status == 2
     assert err.count("\n") == 1 and re.search(said, err)
 
 
-def test_decoding_that_would_not_fit_the_cache_is_refused(bench):
-    status, _, err = bench("decode-8", "--scale", "0.2")
-    assert status == 2
-    assert "keeps 464 tokens in the cache, but this engine's holds 400" in err
+def test_a_workload_that_does_not_fit_the_engine_is_refused_before_any_is_measured(bench, no_leaks):
+    status, out, err = bench("start", "decode-8", "--scale", "1")
+    assert (status, out) == (2, "")
+    assert "decode-8 has a request of 1153 tokens, but this engine takes 256" in err
 
 
-def test_an_answer_that_is_too_short_is_no_measurement(bench, monkeypatch, no_leaks):
+class Sized:
+    """An engine of which only the limits matter."""
+
+    def get_server_info(self):
+        limits = {"context_length": 2000, "max_total_tokens": 4000, "max_running_requests": 8}
+        return {"engine": limits}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("prefill-1x8192", "a request of 8193 tokens, but this engine takes 2000"),
+        ("decode-32", "decodes 32 requests at a time, but this engine runs 8"),
+        ("decode-8", "keeps 9224 tokens in the cache, but this engine's holds 4000"),
+        ("throughput-1024-128", None),
+        ("decode-1", None),
+    ],
+)
+def test_workload_must_be_run_as_it_is_meant(name, said):
+    bench = offline.Bench(Sized())
+    if said is None:
+        bench.check(workloads()[name])
+    else:
+        with pytest.raises(ConfigError, match=said):
+            bench.check(workloads()[name])
+
+
+def test_an_answer_that_is_too_short_is_no_measurement_and_what_came_before_is_kept(
+    bench, monkeypatch, tmp_path, no_leaks
+):
     class Short(offline.Engine):
         def generate(self, *args, **kwargs):
             answers = super().generate(*args, **kwargs)
@@ -110,9 +143,36 @@ def test_an_answer_that_is_too_short_is_no_measurement(bench, monkeypatch, no_le
             return answers
 
     monkeypatch.setattr("sgjax.front.engine.Engine", Short)
-    status, _, err = bench("tree", "--scale", "0.01")
+    path = tmp_path / "report.json"
+    status, _, err = bench("start", "tree", "--scale", "0.01", "--json", str(path))
     assert status == 1
-    assert "gave 15 tokens instead of 16" in err
+    assert "tree failed: A request gave 15 tokens instead of 16" in err
+    names = [figure["name"] for figure in json.loads(path.read_text())["figures"]]
+    assert [name.removesuffix("-warm") for name in names] == ["start-serving", "start-ready"]
+
+
+@pytest.fixture
+def jax_option():
+    """Sets an option of JAX for the time of a test."""
+    with contextlib.ExitStack() as stack:
+
+        def set_option(name, value):
+            stack.callback(jax.config.update, name, jax.config.values[name])
+            jax.config.update(name, value)
+
+        yield set_option
+
+
+def test_a_start_is_warm_if_nothing_new_is_in_the_compilation_cache(tmp_path, jax_option):
+    jax_option("jax_compilation_cache_dir", str(tmp_path))
+    before = time.time()
+    (tmp_path / "program-atime").touch()
+    assert not compiled_since(before - 1)
+    (tmp_path / "program-cache").touch()
+    assert compiled_since(before - 1)
+    assert not compiled_since(before + 60)
+    jax_option("jax_enable_compilation_cache", False)
+    assert compiled_since(before + 60)
 
 
 def test_goals_and_peers_stand_beside_figures_of_the_same_machine_and_shape():
