@@ -55,6 +55,9 @@ class Batch:
     restarted: list[Request]
     """Those that took their slot in this step (new, or after a retraction): per-slot state of the
     device begins anew."""
+    shared: np.ndarray | None = None  # i32[2, num_decoding]
+    """Where it is worth reading once what rows that decode share: the first row of each one's group
+    (next to each other), and the tokens that all of the group share, whole pages (0: none)."""
 
     @classmethod
     def of(

@@ -10,17 +10,19 @@ from sgjax.engine.batch import Batch
 class Bucket:
     """A step's padded sizes: T tokens, S rows, R wanted logits.
 
-    In a bucket of `only_decode` every row has one token: T, S and R are equal.
+    In a bucket of `only_decode` every row has one token: T, S and R are equal. In one of them that
+    is `shared` the prefixes that rows share are read once, which a batch must be arranged for.
     """
 
     num_tokens: int
     num_rows: int
     num_logits: int
     only_decode: bool = False
+    shared: bool = False
 
     def __str__(self) -> str:
         if self.only_decode:
-            return f"{self.num_rows} decoding"
+            return f"{self.num_rows} decoding" + " with shared prefixes" * self.shared
         return f"{self.num_tokens} tokens of {self.num_rows}, {self.num_logits} logits"
 
     def num_updates(self, page_size: int) -> int:
@@ -30,6 +32,8 @@ class Bucket:
     def holds(self, batch: Batch, num_tokens: int, num_logits: int) -> bool:
         num_rows = len(batch.requests)
         if self.only_decode and num_rows != num_tokens:
+            return False
+        if self.shared and batch.shared is None:
             return False
         return (
             num_tokens <= self.num_tokens
@@ -47,16 +51,19 @@ class BucketSizes:
     mixed_rows: tuple[int, ...]
     num_prompt_logits: int
     """Logits of a step in which somebody wants prompt logprobs."""
+    shared_from: int | None = None
+    """From so many rows on, those of `decode_rows` come for shared prefixes too; None: none do."""
 
 
 CPU = BucketSizes(
     decode_rows=(1, 8, 32), mixed_tokens=(32, 256), mixed_rows=(32,), num_prompt_logits=128
 )
 ACCELERATOR = BucketSizes(
-    decode_rows=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-    mixed_tokens=(128, 512, 2048, 8192),
+    decode_rows=(1, 4, 8, 16, 32, 64, 128, 256, 512),
+    mixed_tokens=(128, 256, 512, 1024, 2048, 4096, 8192),
     mixed_rows=(32, 512),
     num_prompt_logits=1024,
+    shared_from=32,
 )
 
 
@@ -69,6 +76,9 @@ def make_buckets(sizes: BucketSizes, *, max_rows: int, max_tokens: int) -> list[
     max_tokens = max(max_tokens, max_rows)
     rows = _cut(sizes.decode_rows, max_rows)
     buckets = {Bucket(n, n, n, only_decode=True) for n in rows}
+    if sizes.shared_from is not None:
+        shared = [n for n in rows if n >= sizes.shared_from]
+        buckets |= {Bucket(n, n, n, only_decode=True, shared=True) for n in shared}
     for tokens in _cut(sizes.mixed_tokens, max_tokens):
         for mixed_rows in _cut(sizes.mixed_rows, min(max_rows, tokens)):
             buckets.add(Bucket(tokens, mixed_rows, mixed_rows))
@@ -76,6 +86,15 @@ def make_buckets(sizes: BucketSizes, *, max_rows: int, max_tokens: int) -> list[
     buckets.discard(Bucket(max_tokens, max_rows, max_rows))
     buckets.add(Bucket(max_tokens, max_rows, num_logits))
     return sorted(buckets, key=_cost)
+
+
+def min_shared_rows(buckets: Iterable[Bucket]) -> int | None:
+    """How few rows are padded to a bucket that comes for shared prefixes too; None: none does."""
+    decode = [bucket for bucket in buckets if bucket.only_decode]
+    first = min((bucket.num_rows for bucket in decode if bucket.shared), default=None)
+    if first is None:
+        return None
+    return 1 + max((bucket.num_rows for bucket in decode if bucket.num_rows < first), default=0)
 
 
 def pick(buckets: Iterable[Bucket], batch: Batch) -> Bucket:
@@ -94,5 +113,7 @@ def _cut(sizes: tuple[int, ...], limit: int) -> list[int]:
     return [size for size in sizes if size < limit] + [limit]
 
 
-def _cost(bucket: Bucket) -> tuple[int, int, int, bool]:
-    return bucket.num_tokens, bucket.num_rows, bucket.num_logits, not bucket.only_decode
+def _cost(bucket: Bucket) -> tuple[int, int, int, bool, bool]:
+    """For steps that may run in both, the bucket for shared prefixes comes first."""
+    sizes = bucket.num_tokens, bucket.num_rows, bucket.num_logits
+    return *sizes, not bucket.only_decode, not bucket.shared

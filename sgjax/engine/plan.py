@@ -14,6 +14,8 @@ class Plan:
 
     def __init__(self, limits: Limits):
         self.restarted: list[Request] = []
+        self.shared: np.ndarray | None = None
+        """Of the rows that decode, as Batch has it."""
         self._decoding: list[Request] = []
         self._decode_columns = np.zeros((5, 0), np.int32)
         self._single: list[Row] = []
@@ -101,6 +103,7 @@ class Plan:
             len(self._decoding),
             self._table_updates(),
             self.restarted,
+            self.shared,
         )
 
     def _table_updates(self) -> np.ndarray:

@@ -38,6 +38,7 @@ from sgjax.engine.results import (
     logprobs,
     prompt_logprobs,
 )
+from sgjax.engine.sharing import Sharing
 from sgjax.engine.stats import Stats
 from sgjax.errors import InvalidRequest, QueueFull
 
@@ -50,6 +51,8 @@ class _DecodeRows(NamedTuple):
     starts: np.ndarray  # i32[n]
     at_page_end: np.ndarray
     """Indices of those whose token begins a page."""
+    shared: np.ndarray | None
+    """What they share, as Batch has it."""
 
 
 class Scheduler:
@@ -61,6 +64,7 @@ class Scheduler:
         policy: who of those that wait comes first.
         conservativeness: more than 1: more pages are reserved for tokens still to be generated.
         seed: of the policy "random".
+        sharing: arranges the rows that decode; None: they are in the order of admission.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Scheduler:
         policy: Policy = "lpm",
         conservativeness: float = 1.0,
         seed: int = 0,
+        sharing: Sharing | None = None,
     ):
         self.limits = limits
         self.stats = Stats()
@@ -87,6 +92,7 @@ class Scheduler:
         self.only: set[Request] | None = None
         """The only waiting requests that may start now, if not None."""
         self._reserve = Reserve(limits.page_size, conservativeness)
+        self._sharing = sharing
 
     @property
     def num_running(self) -> int:
@@ -261,14 +267,17 @@ class Scheduler:
         requests = [
             request for request, needed in self._decoding.items() if request.num_computed != needed
         ]
+        shared = None
+        if self._sharing is not None:
+            requests, shared = self._sharing.arrange(requests)
         slots = np.array([request.slot for request in requests], np.int32)
         starts = np.array([request.num_computed for request in requests], np.int32)
         at_page_end = np.flatnonzero(starts % self.limits.page_size == 0)
-        return _DecodeRows(requests, slots, starts, at_page_end)
+        return _DecodeRows(requests, slots, starts, at_page_end, shared)
 
     def _plan_decode(self, plan: Plan, rows: _DecodeRows) -> None:
         """Plans and books them, with pages for those that begin one, which are free."""
-        requests, slots, starts, at = rows
+        requests, slots, starts, at, plan.shared = rows
         if not requests:
             return
         if len(at):

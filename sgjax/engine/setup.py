@@ -13,11 +13,12 @@ from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
 from sgjax.cache.prefix_cache import PrefixCache
 from sgjax.config import ServeConfig
 from sgjax.engine import sizing
-from sgjax.engine.buckets import make_buckets
+from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_rows
 from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.messages import EngineInfo, Progress
 from sgjax.engine.runner import Model, ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
+from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
 from sgjax.models import decoder, read_model_config
 from sgjax.models.family import ModelConfig
@@ -75,11 +76,17 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     make_kv = functools.partial(init_kv, cfg, dtype=dtype, mesh=mesh)
     shape = _cache_shape(config, cfg, dtype, devices)
     max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
-    buckets = make_buckets(
-        sizing.bucket_sizes(devices[0]), max_rows=shape.num_slots, max_tokens=max_tokens
-    )
+    sizes = _bucket_sizes(config, cfg, devices[0])
+    buckets = make_buckets(sizes, max_rows=shape.num_slots, max_tokens=max_tokens)
     model = Model(functools.partial(decoder.forward, graphdef), params, make_kv, cfg.vocab_size)
-    runner = ModelRunner(model, shape, buckets, mesh=mesh, num_compile_threads=_num_threads())
+    runner = ModelRunner(
+        model,
+        shape,
+        buckets,
+        mesh=mesh,
+        num_compile_threads=_num_threads(),
+        has_graphs=not config.disable_cuda_graph,
+    )
     limits = Limits(
         num_pages=shape.num_pages,
         page_size=shape.page_size,
@@ -98,6 +105,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         policy=config.schedule_policy,
         conservativeness=config.schedule_conservativeness,
         seed=config.random_seed or 0,
+        sharing=_sharing(buckets, shape),
     )
     return Setup(runner, scheduler, _info(config, cfg, folder, shape, dtype, devices))
 
@@ -106,6 +114,19 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
     """On a CPU bfloat16 products are many times slower than float32, so "auto" avoids them."""
     default = "float32" if device.platform == "cpu" else "bfloat16"
     return jnp.dtype(_DTYPES[default if config.dtype == "auto" else config.dtype])
+
+
+def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
+    """Layers with a window read prefixes row by row; without the tree there are none to share."""
+    sizes = sizing.bucket_sizes(device)
+    if config.disable_radix_cache or all(cfg.window(i) for i in range(cfg.num_layers)):
+        return dataclasses.replace(sizes, shared_from=None)
+    return sizes
+
+
+def _sharing(buckets: list[Bucket], shape: CacheShape) -> Sharing | None:
+    min_rows = min_shared_rows(buckets)
+    return None if min_rows is None else Sharing(shape.page_size, min_rows=min_rows)
 
 
 def _cache_shape(

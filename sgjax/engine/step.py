@@ -16,7 +16,7 @@ from jaxtyping import Array, Int32
 from sgjax.engine.batch import Batch, ranges
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.request import Request
-from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, SharedPrefixes
 from sgjax.layers.inputs import StepInputs
 
 
@@ -65,6 +65,8 @@ def forward_layout(bucket: Bucket, shape: CacheShape) -> Layout:
         update_at=U,
         update_page=U,
         num_decode=1,
+        shared_first=S if bucket.shared else 0,
+        shared_tokens=S if bucket.shared else 0,
     )
 
 
@@ -92,6 +94,10 @@ def pack_forward(batch: Batch, bucket: Bucket, shape: CacheShape) -> np.ndarray:
         parts["starts"][:n] = parts["logit_rows"][:n] = np.arange(n)
     else:
         _pack_chunks(parts, batch)
+    if bucket.shared and batch.shared is not None:
+        first, shared_tokens = batch.shared
+        parts["shared_first"][: len(first)] = first
+        parts["shared_tokens"][: len(first)] = shared_tokens
     _pack_updates(parts, batch.table_updates, shape)
     return vector
 
@@ -154,6 +160,9 @@ def unpack_forward(
         num_tokens=parts["num_tokens"],
         lengths=parts["lengths"],
         num_decode=parts["num_decode"][0],
+        shared=SharedPrefixes(parts["shared_first"], parts["shared_tokens"])
+        if bucket.shared
+        else None,
     )
     step = StepInputs(
         tokens=jnp.where(tokens < 0, in_flight, tokens),

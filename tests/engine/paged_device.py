@@ -89,6 +89,8 @@ class PagedDevice:
         self.limits = limits
         self.num_computed = 0
         """Tokens computed in all steps: what caching saves."""
+        self.num_shared = 0
+        """Tokens that rows need not read in all steps, since another row of their group does."""
         self.reset()
 
     def reset(self) -> None:
@@ -110,6 +112,7 @@ class PagedDevice:
         for slot, column, page in batch.table_updates.T.tolist():
             assert column == len(self._tables[slot]), "a table entry is missing, or sent twice"
             self._tables[slot].append(page)
+        self._check_shared(batch)
         self._written[id(batch)] = [place for row in batch.rows for place in self._write(row)]
         entries = [entry for row in batch.rows for entry in self._attend(row)]
         self.num_computed += batch.num_tokens
@@ -138,6 +141,23 @@ class PagedDevice:
         prompts = [row for row in batch.rows if row.start < row.request.num_prompt]
         new = sum(row.num_tokens for row in prompts)
         assert new <= limits.max_prefill_tokens or len(prompts) == 1
+
+    def _check_shared(self, batch: Batch) -> None:
+        """Rows of a group lie together, and begin with the pages that its first row begins with."""
+        if batch.shared is None:
+            return
+        firsts, shared = batch.shared.tolist()
+        assert len(firsts) == batch.num_decoding
+        rows, size = batch.rows, self.limits.page_size
+        for index, (first, num_tokens) in enumerate(zip(firsts, shared, strict=True)):
+            if not num_tokens:
+                continue
+            group = slice(first, index + 1)
+            assert set(firsts[group]) == {first} and set(shared[group]) == {num_tokens}
+            assert num_tokens < rows[index].end and not num_tokens % size
+            own, leading = (self._tables[rows[i].slot] for i in (index, first))
+            assert own[: num_tokens // size] == leading[: num_tokens // size]
+            self.num_shared += num_tokens * (index > first)
 
     def _place(self, row: Row, position: int) -> tuple[int, int]:
         column, offset = divmod(position, self.limits.page_size)

@@ -6,6 +6,7 @@ import pytest
 
 from sgjax.engine.messages import EngineStats
 from sgjax.engine.request import FinishReason
+from sgjax.engine.sharing import Sharing
 from sgjax.errors import ContextTooLong, InvalidRequest, NeverFits, QueueFull
 from tests.engine.paged_device import make_limits
 from tests.engine.simulation import Simulation
@@ -71,6 +72,23 @@ def test_a_row_that_is_on_its_way_when_its_request_ends_is_ignored():
     assert ended.finish == FinishReason("stop", matched=second)
     assert simulation.read() == []
     assert simulation.outputs["a"] == [first, second] != [first, second, third]
+    simulation.check_ended()
+
+
+def test_decoding_rows_that_share_a_prefix_lie_together_and_read_it_once():
+    sharing = Sharing(PAGE, min_rows=1, min_part=0.1, min_tokens=0)
+    simulation = simulate({"sharing": sharing})
+    trunk, other = tokens(9), tokens(13, 20)
+    for i in range(3):
+        simulation.add(f"trunk {i}", [*trunk, 40 + i], 3, stop_ids=FOREVER)
+        simulation.add(f"other {i}", [*other, 40 + i], 3, stop_ids=FOREVER)
+    simulation.add("alone", tokens(4, 30), 3, stop_ids=FOREVER)
+    simulation.plan()
+    batch = simulation.plan()
+    assert [row.request.rid[:5] for row in batch.rows[:3]] == ["trunk"] * 3
+    assert batch.shared.tolist() == [[0, 0, 0, 3, 3, 3, 0], [8, 8, 8, 12, 12, 12, 0]]
+    assert simulation.device.num_shared == 2 * 8 + 2 * 12
+    simulation.run()
     simulation.check_ended()
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from sgjax.engine.limits import Limits
+from sgjax.engine.sharing import Sharing
 from sgjax.errors import NeverFits
 from tests.engine.paged_device import VOCAB, make_limits
 from tests.engine.simulation import Simulation
@@ -67,12 +68,20 @@ class Life(RuleBasedStateMachine):
         enabled=st.sampled_from([True, True, True, False]),
         policy=policies,
         conservativeness=st.sampled_from([0.01, 0.01, 1.0, 10.0]),
+        min_shared_rows=st.sampled_from([None, 1, 3]),
         wave=st.lists(requests(), min_size=1, max_size=6),
     )
-    def begin(self, limits, enabled, policy, conservativeness, wave):
+    def begin(self, limits, enabled, policy, conservativeness, min_shared_rows, wave):
         self.count = 0
+        sharing = None
+        if min_shared_rows is not None:
+            sharing = Sharing(limits.page_size, min_rows=min_shared_rows, min_part=0, min_tokens=0)
         self.simulation = Simulation(
-            limits, enabled=enabled, policy=policy, conservativeness=conservativeness
+            limits,
+            enabled=enabled,
+            policy=policy,
+            conservativeness=conservativeness,
+            sharing=sharing,
         )
         for fields in wave:
             self.add(fields, 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sgjax.engine.batch import Batch, Row
-from sgjax.engine.buckets import CPU, Bucket, make_buckets, pick
+from sgjax.engine.buckets import ACCELERATOR, CPU, Bucket, make_buckets, min_shared_rows, pick
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_sample, unpack_sample
 from sgjax.engine.step import CacheShape, pack_forward, unpack_forward
@@ -196,6 +196,46 @@ def test_every_step_within_the_limits_has_a_bucket_and_decoding_gets_its_own():
     assert pick(buckets, Batch.of([*decode, chunk], num_decoding=9)) == Bucket(100, 20, 100)
     wanted = row(request(range(1, 92)), 1, 91, logits_from=10)
     assert pick(buckets, Batch.of([wanted])).num_logits >= 81
+
+
+def test_rows_that_share_reach_the_device_in_a_bucket_for_them():
+    batch = dataclasses.replace(decode_batch(), shared=np.array([[0, 0], [4, 4]], np.int32))
+    bucket = Bucket(4, 4, 4, only_decode=True, shared=True)
+    step, _ = unpack_forward(
+        jnp.asarray(pack_forward(batch, bucket, SHAPE)),
+        jnp.zeros((6, 8), jnp.int32),
+        jnp.zeros(6, jnp.int32),
+        bucket=bucket,
+        shape=SHAPE,
+    )
+    assert step.rows.lengths.tolist() == [5, 3, 0, 0]
+    assert step.rows.shared.first.tolist() == [0, 0, 0, 0]
+    assert step.rows.shared.lengths.tolist() == [4, 4, 0, 0]
+
+
+def test_a_bucket_for_shared_prefixes_is_for_batches_that_are_arranged_for_it():
+    sizes = dataclasses.replace(CPU, shared_from=8)
+    buckets = make_buckets(sizes, max_rows=20, max_tokens=100)
+    rows = [row(request([i], [1], computed=1), 0, 1) for i in range(6)]
+    plain = Batch.of(rows, num_decoding=6)
+    assert pick(buckets, plain) == Bucket(8, 8, 8, only_decode=True)
+    shared = dataclasses.replace(plain, shared=np.zeros((2, 6), np.int32))
+    assert pick(buckets, shared) == Bucket(8, 8, 8, only_decode=True, shared=True)
+    unshared = [bucket for bucket in buckets if not bucket.shared]
+    assert pick(unshared, shared) == Bucket(8, 8, 8, only_decode=True)
+    chunk = row(request(range(1, 30)), 1, 29)
+    mixed = dataclasses.replace(Batch.of([*rows, chunk], num_decoding=6), shared=shared.shared)
+    assert not pick(buckets, mixed).only_decode
+    # Two rows are padded to 8; one has a bucket of its own, which has no twin.
+    assert min_shared_rows(buckets) == 2
+    assert min_shared_rows(unshared) is None
+
+
+def test_on_an_accelerator_steps_of_many_rows_alone_come_for_shared_prefixes():
+    buckets = make_buckets(ACCELERATOR, max_rows=200, max_tokens=8192)
+    assert [bucket.num_rows for bucket in buckets if bucket.shared] == [32, 64, 128, 200]
+    assert min_shared_rows(buckets) == 17
+    assert not any(bucket.shared for bucket in make_buckets(CPU, max_rows=32, max_tokens=256))
 
 
 def test_one_row_decodes_in_the_smallest_bucket():
