@@ -115,35 +115,6 @@ def test_256_streams_get_all_their_tokens_and_nothing_compiles(server):
     assert found["sgjax_compiles_after_ready_total"] == 0
 
 
-def test_decoding_agrees_with_reading_the_same_tokens_as_a_prompt(server):
-    """Pages, splits, batches and the cache on one side, fresh prompts on the other."""
-    requests = prompts(32, 700, seed=9)
-
-    async def logprobs():
-        async with httpx.AsyncClient(base_url=URL, timeout=600) as client:
-
-            async def one(prompt):
-                params = {"temperature": 0, "max_new_tokens": 64, "ignore_eos": True}
-                body = {"input_ids": prompt, "return_logprob": True, "sampling_params": params}
-                output = (await client.post("/generate", json=body)).json()
-                decoded = [entry[0] for entry in output["meta_info"]["output_token_logprobs"]]
-                body["input_ids"] = prompt + output["output_ids"]
-                body["logprob_start_len"] = len(prompt) - 1
-                body["cache_salt"] = "apart"
-                params["max_new_tokens"] = 0
-                read = (await client.post("/generate", json=body)).json()
-                entries = read["meta_info"]["input_token_logprobs"][-64:]
-                return [abs(a - b[0]) for a, b in zip(decoded, entries, strict=True)]
-
-            return await asyncio.gather(*(one(prompt) for prompt in requests))
-
-    errors = [error for row in asyncio.run(logprobs()) for error in row]
-    print(f"logprobs, decoded against read: mean {statistics.mean(errors):.4f}")
-    print(f"                                max {max(errors):.4f}")
-    assert statistics.mean(errors) < 0.02
-    assert max(errors) < 0.15
-
-
 def test_decode_steps_take_as_long_as_they_take(server):
     for batch in (1, 8, 32, 64, 128, 256):
         requests = prompts(batch, 1024, seed=100 + batch)
