@@ -51,8 +51,11 @@ class LocalClient(Session):
             client._deliver(events)
 
         def work() -> None:
-            from sgjax.engine.engine import run_engine  # imports JAX
-
+            try:
+                from sgjax.engine.engine import run_engine  # imports JAX
+            except Exception as error:  # the thread's edge: whoever started it waits to hear
+                send([Failed(f"The engine cannot be imported: {type(error).__name__}: {error}")])
+                return
             run_engine(config, client._inbox, send)
 
         client._thread = threading.Thread(target=work, name="sgjax-engine", daemon=True)

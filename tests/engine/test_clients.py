@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 
 import pytest
 
@@ -157,6 +158,12 @@ def test_options_that_cannot_be_served_with_are_a_config_error(client, config, t
                 pass
 
     run(story())
+
+
+def test_an_engine_that_cannot_be_imported_says_so(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sgjax.engine.engine", None)
+    with pytest.raises(EngineDead, match="cannot be imported: ModuleNotFoundError"):
+        LocalClient.start(config)
 
 
 def test_the_death_of_the_engines_process_is_told_within_a_second(config, no_leaks):
