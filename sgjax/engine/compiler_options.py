@@ -8,6 +8,7 @@ program, has to run alone to mean anything, and made two starts differ by a fift
 """
 
 import dataclasses
+from typing import Any
 
 _MOST_TOKENS_FOR_TRITON = 8
 _MOST_TOKENS_TO_MEASURE = 128
@@ -17,7 +18,7 @@ _MOST_TOKENS_TO_MEASURE = 128
 class Compilation:
     """XLA's options, and whether it measures on the device what it chooses from."""
 
-    options: dict[str, bool | int | str] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     measures: bool = False
 
 
@@ -31,7 +32,7 @@ def of_forward(num_tokens: int, platform: str, *, has_graphs: bool) -> Compilati
     """
     if platform != "gpu":
         return PLAIN
-    options: dict[str, bool | int | str] = {}
+    options: dict[str, Any] = {}
     if not has_graphs:
         options["xla_gpu_enable_command_buffer"] = ""
     if num_tokens > _MOST_TOKENS_FOR_TRITON:
