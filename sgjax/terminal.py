@@ -104,8 +104,8 @@ class _Engine:
         try:
             with contextlib.suppress(StopAsyncIteration):
                 while True:
-                    _, piece = self._runner.run(generation.__anext__())
-                    yield piece.text
+                    for _, piece in self._runner.run(generation.__anext__()):
+                        yield piece.text
         finally:
             self._runner.run(generation.aclose())
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "sgjax_server": ("front", "engine", "progress", "text", "weights.hub"),
     "front": (
         "engine.client",
+        "engine.deltas",
         "engine.local_client",
         "engine.messages",
         "engine.request",
@@ -83,6 +84,7 @@ WITHOUT_JAX = [
     "sgjax.config_sources",
     "sgjax.engine.batch",
     "sgjax.engine.client",
+    "sgjax.engine.deltas",
     "sgjax.engine.ipc_client",
     "sgjax.engine.local_client",
     "sgjax.engine.messages",

@@ -107,7 +107,7 @@ def _readable(defaults: dict[str, float]) -> dict[str, float]:
     return out
 
 
-def _service_of(request: Request) -> Service:
+async def _service_of(request: Request) -> Service:
     return request.app.state.service
 
 

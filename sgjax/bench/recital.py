@@ -10,6 +10,7 @@ import itertools
 import queue
 import sys
 import time
+from collections.abc import Iterator
 
 from sgjax.config import ServeConfig
 from sgjax.engine import process
@@ -20,10 +21,12 @@ from sgjax.engine.messages import (
     Delta,
     EngineInfo,
     EngineStats,
+    Event,
     Ready,
     Reply,
     Serving,
     Submit,
+    Tokens,
 )
 from sgjax.engine.process import Send
 from sgjax.engine.request import FinishReason
@@ -54,15 +57,20 @@ def recite(
                 case _:
                     return
         if left:
-            send([_delta(rid, next(token), left) for rid in list(left)])
+            send(_step(left, token))
 
 
-def _delta(rid: str, token: int, left: dict[str, int]) -> Delta:
-    left[rid] -= 1
-    if left[rid]:
-        return Delta(rid, [token])
-    del left[rid]
-    return Delta(rid, [token], FinishReason("length", length=0))
+def _step(left: dict[str, int], token: Iterator[int]) -> list[Event]:
+    """A token for everybody; who has none left then has ended."""
+    for rid in left:
+        left[rid] -= 1
+    ended = [rid for rid, count in left.items() if not count]
+    for rid in ended:
+        del left[rid]
+    events: list[Event] = [
+        Delta(rid, [next(token)], FinishReason("length", length=0)) for rid in ended
+    ]
+    return [*events, Tokens(list(left), [next(token) for _ in left])]
 
 
 def _info(config: ServeConfig) -> EngineInfo:

@@ -1,30 +1,31 @@
 """How a front talks to an engine, wherever it runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from typing import Protocol
 
-from sgjax.engine.messages import Delta, EngineInfo, EngineStats, Submit
+from sgjax.engine.deltas import Deltas
+from sgjax.engine.messages import EngineInfo, EngineStats, Submit
 
 
 class EngineClient(Protocol):
     """The engine, as seen from in front of it. Token ids in, token ids out.
 
     All methods belong to one asyncio loop. Errors: `EngineDead` from every call once the engine has
-    ended; `RequestError` from `generate` for a request that the engine refuses.
+    ended.
     """
 
     info: EngineInfo
 
-    def generate(self, submit: Submit) -> AsyncIterator[Delta]:
-        """Runs a request and yields what it gains; the last Delta has a finish reason.
+    def open(self, submits: Sequence[Submit]) -> Deltas:
+        """Starts requests; what they gain is to be taken from the object returned, until the last
+        Delta of each, which has a finish reason. Closing it early aborts them at once.
 
-        Deltas that were not taken yet merge: a slow reader gets few large ones. Closing the
-        iterator early aborts the request at once.
+        If the engine refuses one, taking raises its `RequestError`; if it ends, `EngineDead`.
         """
         ...
 
     async def abort(self, rid: str | None) -> None:
-        """Ends a request (None: all): its iterator yields a Delta that finishes with "abort"."""
+        """Ends a request (None: all): its last Delta finishes with "abort"."""
         ...
 
     async def flush_cache(self) -> bool:

@@ -1,13 +1,15 @@
-"""The front's end of the line to an engine: requests out, deltas in, merged until taken."""
+"""The front's end of the line to an engine: requests out, deltas in, kept until taken."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from sgjax import errors
+from sgjax.engine.deltas import Deltas
 from sgjax.engine.messages import (
     Abort,
     Call,
@@ -17,7 +19,6 @@ from sgjax.engine.messages import (
     EngineStats,
     Event,
     Failed,
-    Logprobs,
     Ready,
     Refused,
     Reply,
@@ -38,7 +39,7 @@ class Session:
 
     def __init__(self, send: Callable[[Command], None]):
         self._send = send
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, tuple[Deltas, int]] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._ids = itertools.count()
         self._death: str | None = None
@@ -48,29 +49,33 @@ class Session:
     def is_alive(self) -> bool:
         return self._death is None
 
-    async def generate(self, submit: Submit) -> AsyncIterator[Delta]:
+    def open(self, submits: Sequence[Submit]) -> Deltas:
         self._enter()
-        if submit.rid in self._streams:
-            raise errors.InvalidRequest(
-                f"A request with the id {submit.rid!r} is running; give each an id of its own.",
-                param="rid",
-            )
-        stream = self._streams[submit.rid] = _Stream()
-        is_over = False
-        try:
+        rids = [submit.rid for submit in submits]
+        for rid, count in Counter(rids).items():
+            if rid in self._streams or count > 1:
+                raise errors.InvalidRequest(
+                    f"A request with the id {rid!r} is running; give each an id of its own.",
+                    param="rid",
+                )
+        deltas = Deltas(rids, self._leave)
+        for index, submit in enumerate(submits):
+            self._streams[submit.rid] = deltas, index
             self._send(submit)
+        return deltas
+
+    async def generate(self, submit: Submit) -> AsyncGenerator[Delta, None]:
+        """The deltas of one request, for whoever has no other to wait for."""
+        with self.open([submit]) as deltas:
+            is_over = False
             while not is_over:
-                try:
-                    delta = await stream.take()
-                except errors.SgjaxError:
-                    is_over = True
-                    raise
-                is_over = delta.finish is not None
-                yield delta
-        finally:
-            del self._streams[submit.rid]
-            if not is_over and self.is_alive:
-                self._send(Abort(submit.rid))
+                for delta in (await deltas.take()).values():
+                    is_over = delta.finish is not None
+                    yield delta
+
+    def _leave(self, rid: str) -> None:
+        if self._streams.pop(rid, None) is not None and self.is_alive:
+            self._send(Abort(rid))
 
     async def abort(self, rid: str | None) -> None:
         self._enter()
@@ -99,13 +104,12 @@ class Session:
                 case Tokens():
                     for rid, token in zip(event.rids, event.token_ids, strict=True):
                         if stream := self._streams.get(rid):
-                            stream.put(Delta(rid, [token]))
+                            stream[0].put_token(stream[1], token)
                 case Delta():
-                    if stream := self._streams.get(event.rid):
-                        stream.put(event)
+                    self._put(event)
                 case Refused():
-                    if stream := self._streams.get(event.rid):
-                        stream.fail(errors.revive(event.kind, event.message, event.param))
+                    if stream := self._streams.pop(event.rid, None):
+                        stream[0].fail(errors.revive(event.kind, event.message, event.param))
                 case Reply():
                     self._answer(event)
                 case Serving():
@@ -115,13 +119,19 @@ class Session:
                 case Failed():
                     self.die(event.message)
 
+    def _put(self, delta: Delta) -> None:
+        if stream := self._streams.get(delta.rid):
+            stream[0].put(stream[1], delta)
+            if delta.finish is not None:
+                del self._streams[delta.rid]
+
     def die(self, reason: str) -> None:
         """The engine is gone: everybody who waits, or asks from now on, is told."""
         if self._death is not None:
             return
         self._death = reason
-        for stream in self._streams.values():
-            stream.fail(errors.EngineDead(reason))
+        for deltas, _ in self._streams.values():
+            deltas.fail(errors.EngineDead(reason))
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(errors.EngineDead(reason))
@@ -139,50 +149,3 @@ class Session:
         """Comes first in every call."""
         if self._death is not None:
             raise errors.EngineDead(self._death)
-
-
-class _Stream:
-    """One request's deltas: those that nobody took yet are one."""
-
-    def __init__(self) -> None:
-        self._delta: Delta | None = None
-        self._error: errors.SgjaxError | None = None
-        self._news = asyncio.Event()
-
-    def put(self, delta: Delta) -> None:
-        self._delta = delta if self._delta is None else merge(self._delta, delta)
-        self._news.set()
-
-    def fail(self, error: errors.SgjaxError) -> None:
-        self._error = error
-        self._news.set()
-
-    async def take(self) -> Delta:
-        await self._news.wait()
-        if self._delta is not None:
-            delta, self._delta = self._delta, None
-            if self._error is None:
-                self._news.clear()
-            return delta
-        assert self._error is not None
-        raise self._error
-
-
-def merge(a: Delta, b: Delta) -> Delta:
-    """One delta for two of the same request, `b` after `a`."""
-    return Delta(
-        rid=a.rid,
-        token_ids=a.token_ids + b.token_ids,
-        finish=b.finish,
-        logprobs=_join(a.logprobs, b.logprobs),
-        prompt_logprobs=_join(a.prompt_logprobs, b.prompt_logprobs),
-        num_cached=max(a.num_cached, b.num_cached),
-        num_retractions=max(a.num_retractions, b.num_retractions),
-    )
-
-
-def _join(a: Logprobs | None, b: Logprobs | None) -> Logprobs | None:
-    if a is None or b is None:
-        return b if a is None else a
-    top = a.top + b.top if a.top is not None and b.top is not None else None
-    return Logprobs(a.tokens + b.tokens, a.logprobs + b.logprobs, top)

@@ -180,8 +180,9 @@ class Engine:
         generation = await self._generator.start(call.requests)
         answers = self._answers(generation, has_text)
         async with aclosing(generation):
-            async for index, piece in generation:
-                answers[index].add(piece)
+            async for pieces in generation:
+                for index, piece in pieces:
+                    answers[index].add(piece)
         outputs = [answer.to_dict(index) for index, answer in enumerate(answers)]
         return outputs if call.is_list else outputs[0]
 
@@ -189,9 +190,10 @@ class Engine:
         generation = await self._generator.start(call.requests, is_streamed=True)
         answers = self._answers(generation, has_text)
         async with aclosing(generation):
-            async for index, piece in generation:
-                answers[index].add(piece)
-                yield answers[index].to_dict(index)
+            async for pieces in generation:
+                for index, piece in pieces:
+                    answers[index].add(piece)
+                    yield answers[index].to_dict(index)
 
     def _answers(self, generation: Generation, has_text: bool) -> list[Answer]:
         return [

@@ -4,13 +4,13 @@ import asyncio
 import dataclasses
 import itertools
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 from sgjax.engine.client import EngineClient
-from sgjax.engine.messages import Submit
+from sgjax.engine.deltas import Deltas
+from sgjax.engine.messages import Delta, Submit
 from sgjax.errors import InvalidRequest
 from sgjax.front.ledger import Ledger
-from sgjax.front.merge import merged
 from sgjax.front.piece import Piece
 from sgjax.front.request import (
     GenerationRequest,
@@ -19,7 +19,7 @@ from sgjax.front.request import (
     fit,
     seed_of_sample,
 )
-from sgjax.front.stream import Observer, pieces_of
+from sgjax.front.stream import Observer, SampleStream
 from sgjax.text import Tokenizer
 
 LONG_TEXT = 20_000
@@ -51,7 +51,8 @@ class Sample:
 
 
 class Generation:
-    """Requests under way: an asynchronous iterator of (index of the sample, Piece).
+    """Requests under way: an asynchronous iterator of lists of (index of the sample, Piece), those
+    that came together.
 
     Whoever got it must exhaust it or close it: closing aborts what has not ended.
     """
@@ -61,39 +62,52 @@ class Generation:
         ledger: Ledger,
         prompts: list[Prompt],
         samples: list[Sample],
-        streams: list[AsyncGenerator[Piece, None]],
+        streams: list[SampleStream],
+        deltas: Deltas,
     ):
         self.prompts = prompts
         self.samples = samples
         self._ledger = ledger
-        self._stream = merged(streams)
+        self._streams = streams
+        self._deltas = deltas
         self._num_live = len(samples)
         self._is_open = True
 
     def __aiter__(self) -> "Generation":
         return self
 
-    async def __anext__(self) -> tuple[int, Piece]:
+    async def __anext__(self) -> list[tuple[int, Piece]]:
         try:
-            index, piece = await anext(self._stream)
+            while self._num_live:
+                if pieces := self._pieces(await self._deltas.take()):
+                    return pieces
         except BaseException:
             await self.aclose()
             raise
-        if piece.finish is not None:
-            self._num_live -= 1
-            self._ledger.give(1)
-        return index, piece
+        await self.aclose()
+        raise StopAsyncIteration
+
+    def _pieces(self, news: dict[int, Delta]) -> list[tuple[int, Piece]]:
+        pieces: list[tuple[int, Piece]] = []
+        for index, delta in news.items():
+            piece = self._streams[index].take(delta)
+            if piece is None:
+                continue
+            pieces.append((index, piece))
+            if piece.finish is not None:
+                self._deltas.end(index)  # a stop string may have ended it before the engine does
+                self._num_live -= 1
+                self._ledger.give(1)
+        return pieces
 
     async def aclose(self) -> None:
         """Aborts what has not ended. May be called twice."""
         if not self._is_open:
             return
         self._is_open = False
-        try:
-            await self._stream.aclose()
-        finally:
-            self._ledger.give(self._num_live)
-            self._ledger.leave({prompt.rid for prompt in self.prompts})
+        self._deltas.close()
+        self._ledger.give(self._num_live)
+        self._ledger.leave({prompt.rid for prompt in self.prompts})
 
 
 class Generator:
@@ -148,13 +162,17 @@ class Generator:
                 for request, prompt in zip(requests, prompts, strict=True)
                 for sample in self._samples(request, prompt, is_streamed)
             ]
+            interval = self._stream_interval if is_streamed else NO_INTERVAL
+            streams = [
+                SampleStream(self.tokenizer, sample.submit, self._observer, interval=interval)
+                for sample in samples
+            ]
             self._ledger.enter([(sample.prompt.rid, sample.submit.rid) for sample in samples])
+            deltas = self._open(prompts, samples)
         except BaseException:
             self._ledger.give(num_samples)
             raise
-        interval = self._stream_interval if is_streamed else NO_INTERVAL
-        streams = [self._pieces(sample, interval) for sample in samples]
-        return Generation(self._ledger, prompts, samples, streams)
+        return Generation(self._ledger, prompts, samples, streams, deltas)
 
     async def abort(self, rid: str | None) -> None:
         """Ends the request of that name with all its samples (None: everything). An unknown name is
@@ -185,10 +203,12 @@ class Generator:
             samples.append(Sample(rid, prompt, submit))
         return samples
 
-    def _pieces(self, sample: Sample, interval: int) -> AsyncGenerator[Piece, None]:
-        return pieces_of(
-            self.client, self.tokenizer, sample.submit, self._observer, interval=interval
-        )
+    def _open(self, prompts: list[Prompt], samples: list[Sample]) -> Deltas:
+        try:
+            return self.client.open([sample.submit for sample in samples])
+        except BaseException:
+            self._ledger.leave({prompt.rid for prompt in prompts})
+            raise
 
     async def _read(self, request: GenerationRequest) -> Prompt:
         rid = uuid.uuid4().hex if request.rid is None else request.rid

@@ -1,11 +1,8 @@
 """One sample's deltas of token ids, as pieces of text."""
 
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Protocol, cast
+from typing import Protocol
 
-from sgjax.engine.client import EngineClient
 from sgjax.engine.messages import Delta, Logprobs, Submit
 from sgjax.engine.request import FinishReason
 from sgjax.errors import RequestFailed
@@ -23,69 +20,57 @@ class Observer(Protocol):
     def saw_end(self, since_submit_s: float, reason: str) -> None: ...
 
 
-async def pieces_of(
-    client: EngineClient,
-    tokenizer: Tokenizer | None,
-    submit: Submit,
-    observer: Observer | None = None,
-    *,
-    interval: int,
-) -> AsyncGenerator[Piece, None]:
-    """Runs one sample. The first token comes at once, then a piece every `interval` tokens.
+class SampleStream:
+    """Turns a sample's deltas into pieces of text, cut at stop strings: the first token comes at
+    once, then a piece every `interval` tokens."""
 
-    A stop string ends the engine's request; closing the generator does too.
-    """
-    output = _Output(tokenizer, submit)
-    clock = _Clock(observer)
-    held: Piece | None = None
-    is_first = True
-    async with aclosing(cast(AsyncGenerator[Delta, None], client.generate(submit))) as deltas:
-        async for delta in deltas:
-            piece = output.take(delta)
-            clock.tick(len(piece.token_ids), piece.finish)
-            if held is None:
-                held = piece
-            else:
-                held.extend(piece)
-            if piece.finish or len(held.token_ids) >= (1 if is_first else interval):
-                yield held
-                is_first, held = False, None
-            if piece.finish:
-                return
-    raise RequestFailed(f"The engine ended request {submit.rid} without a finish reason.")
-
-
-class _Output:
-    """Turns deltas into pieces: decodes, cuts at stop strings, trims the stop token."""
-
-    def __init__(self, tokenizer: Tokenizer | None, submit: Submit):
-        self._stream = tokenizer and TextStream(tokenizer, submit.params)
+    def __init__(
+        self,
+        tokenizer: Tokenizer | None,
+        submit: Submit,
+        observer: Observer | None = None,
+        *,
+        interval: int = 1,
+    ):
+        self._text = tokenizer and TextStream(tokenizer, submit.params)
         self._prompt_start = _unpredicted(submit)
+        self._clock = None if observer is None else _Clock(observer)
+        self._interval = interval
+        self._num_wanted = 1
+        """Tokens of the next piece, at least."""
+        self._held: Piece | None = None
 
-    def take(self, delta: Delta) -> Piece:
-        """Raises RequestFailed for a delta that ends with a failure of the engine."""
-        finish = delta.finish
+    def take(self, delta: Delta) -> Piece | None:
+        """The next piece, if it is due. Raises RequestFailed if the engine failed on it."""
+        piece = self._piece(delta)
+        if self._clock is not None:
+            self._clock.tick(len(piece.token_ids), piece.finish)
+        if self._held is not None:
+            self._held.extend(piece)
+            piece = self._held
+        if piece.finish is None and len(piece.token_ids) < self._num_wanted:
+            self._held = piece
+            return None
+        self._held, self._num_wanted = None, self._interval
+        return piece
+
+    def _piece(self, delta: Delta) -> Piece:
+        """The delta as text; a stop token at its end is trimmed."""
+        text, ids, finish, logprobs = "", delta.token_ids, delta.finish, delta.logprobs
         if finish is not None and finish.failed:
             raise RequestFailed(finish.message or "The engine failed on this request.")
-        text, count = "", len(delta.token_ids)
-        if self._stream is not None:
+        if self._text is not None:
             is_stop_token = finish is not None and isinstance(finish.matched, int)
-            gained = self._stream.feed(delta.token_ids, ends_with_stop_token=is_stop_token)
-            text, count = gained.text, gained.num_tokens_used
+            text, count, stop = self._text.feed(ids, ends_with_stop_token=is_stop_token)
             if finish is not None:
-                text += self._stream.finish()
-            if self._stream.stopped_by is not None:
-                finish = FinishReason("stop", matched=self._stream.stopped_by)
-        piece = Piece(
-            text,
-            delta.token_ids[:count],
-            finish,
-            delta.logprobs and first_entries(delta.logprobs, count),
-            self._prompt_start,
-            delta.num_cached,
-            delta.num_retractions,
-        )
-        piece.add_prompt_logprobs(delta.prompt_logprobs)
+                text += self._text.finish()
+            if stop is not None:
+                finish = FinishReason("stop", matched=stop)
+                ids, logprobs = ids[:count], logprobs and first_entries(logprobs, count)
+        piece = Piece(text, ids, finish, logprobs, None, delta.num_cached, delta.num_retractions)
+        for of_prompt in (self._prompt_start, delta.prompt_logprobs):
+            if of_prompt is not None:
+                piece.add_prompt_logprobs(of_prompt)
         self._prompt_start = None
         return piece
 
@@ -99,19 +84,18 @@ def _unpredicted(submit: Submit) -> Logprobs | None:
 
 
 class _Clock:
-    def __init__(self, observer: Observer | None):
+    def __init__(self, observer: Observer):
         self._observer = observer
         self._start = time.monotonic()
         self._last: float | None = None
 
     def tick(self, num_tokens: int, finish: FinishReason | None) -> None:
-        if self._observer is None:
-            return
         now = time.monotonic()
-        if num_tokens and self._last is None:
-            self._observer.saw_first_token(now - self._start)
-        elif num_tokens and self._last is not None:
-            self._observer.saw_next_tokens(now - self._last, num_tokens)
-        self._last = now if num_tokens else self._last
+        if num_tokens:
+            if self._last is None:
+                self._observer.saw_first_token(now - self._start)
+            else:
+                self._observer.saw_next_tokens(now - self._last, num_tokens)
+            self._last = now
         if finish is not None:
             self._observer.saw_end(now - self._start, finish.type)

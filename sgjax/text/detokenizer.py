@@ -20,11 +20,22 @@ class Detokenizer:
         self._at_start = not is_continuation
         self._max_lead = 0 if is_continuation else pieces.spelling.max_lead
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._is_whole = True
+        """Whether no character is half read."""
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that these ids make certain. Never ends within a character."""
-        data = b"".join(self._bytes(token_id) for token_id in ids)
-        return self._drop_lead(self._utf8.decode(data))
+        if self._at_start:
+            data = b"".join([self._bytes(token_id) for token_id in ids])
+        else:
+            later, skipped = self._pieces.later, self._skipped
+            data = b"".join([later[token_id] for token_id in ids if token_id not in skipped])
+        if self._is_whole and data.isascii():
+            text = data.decode("ascii")
+        else:
+            text = self._utf8.decode(data)
+            self._is_whole = not self._utf8.getstate()[0]
+        return self._drop_lead(text) if self._max_lead else text
 
     def flush(self) -> str:
         """What is left when no more ids come: U+FFFD for a character that was not finished."""
@@ -34,7 +45,7 @@ class Detokenizer:
         if token_id in self._skipped:
             return b""
         if not self._at_start:
-            return self._pieces.later(token_id)
+            return self._pieces.later[token_id]
         if not self._pieces.has(token_id):
             return b""
         self._at_start = False

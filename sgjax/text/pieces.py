@@ -36,6 +36,21 @@ class Spelling:
     max_lead: int = 0
 
 
+class Later(dict[int, bytes]):
+    """Bytes by token id, spelt when first asked for; none for an id that names no token."""
+
+    def __init__(self, token: Callable[[int], str | None], spell: Callable[[str], bytes]):
+        self._token = token
+        self._spell = spell
+
+    def __missing__(self, token_id: int) -> bytes:
+        token = self._token(token_id)
+        if token is None:
+            return b""
+        found = self[token_id] = self._spell(token)
+        return found
+
+
 class Pieces:
     """The bytes of each token id, worked out when first asked for.
 
@@ -46,21 +61,12 @@ class Pieces:
         """Raises ConfigError if the tokenizer's decoder is none of the above."""
         self.spelling = _read_decoder(tokenizer.decoder)
         self._token = tokenizer.id_to_token
-        self._later: dict[int, bytes] = {}
+        self.later = Later(tokenizer.id_to_token, self.spelling.later)
+        """The bytes of each token within a text."""
 
     def has(self, token_id: int) -> bool:
         """Whether the id names a token. Models pad their vocabulary: others can be drawn too."""
         return self._token(token_id) is not None
-
-    def later(self, token_id: int) -> bytes:
-        """The bytes of a token within a text; none for an id that names no token."""
-        found = self._later.get(token_id)
-        if found is None:
-            token = self._token(token_id)
-            if token is None:
-                return b""
-            found = self._later[token_id] = self.spelling.later(token)
-        return found
 
     def first(self, token_id: int) -> bytes:
         """The bytes of a token that begins a text."""

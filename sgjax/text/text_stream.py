@@ -1,15 +1,14 @@
 """The text of one request's output, as its tokens come."""
 
-import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sgjax.sampling_params import SamplingParams
 from sgjax.text.stop import StopMatcher
 from sgjax.text.tokenizer import Tokenizer
 
 
-@dataclasses.dataclass(frozen=True)
-class TextDelta:
+class TextDelta(NamedTuple):
     """What some tokens added to the text."""
 
     text: str
@@ -35,13 +34,15 @@ class TextStream:
             spaces_between_special_tokens=params.spaces_between_special_tokens,
             is_continuation=is_continuation,
         )
-        self._matcher = StopMatcher(params.stop, no_trim=params.no_stop_trim)
+        self._matcher = None
+        if params.stop:
+            self._matcher = StopMatcher(params.stop, no_trim=params.no_stop_trim)
         self._no_stop_trim = params.no_stop_trim
 
     @property
     def stopped_by(self) -> str | None:
         """The stop string that ended the text, if one has."""
-        return self._matcher.matched
+        return self._matcher and self._matcher.matched
 
     def feed(self, token_ids: Sequence[int], *, ends_with_stop_token: bool = False) -> TextDelta:
         """Reads tokens. After a stop was found, all more of them are dropped.
@@ -49,19 +50,25 @@ class TextStream:
         With `ends_with_stop_token` the last is the EOS or stop token that ended the request: it
         counts, but has no text, unless `no_stop_trim` asks for it.
         """
-        if self.stopped_by is not None:
+        count = len(token_ids)
+        is_silent = ends_with_stop_token and not self._no_stop_trim
+        if self._matcher is None:
+            spoken = token_ids[:-1] if is_silent else token_ids
+            return TextDelta(self._detokenizer.feed(spoken), count)
+        if self._matcher.matched is not None:
             return TextDelta("", 0)
-        silent = len(token_ids) - 1 if ends_with_stop_token and not self._no_stop_trim else None
         texts = []
         for index, token_id in enumerate(token_ids):
-            if index != silent:
+            if not is_silent or index != count - 1:
                 texts.append(self._matcher.feed(self._detokenizer.feed((token_id,))))
-            if self.stopped_by is not None:
-                return TextDelta("".join(texts), index + 1, self.stopped_by)
-        return TextDelta("".join(texts), len(token_ids))
+            if self._matcher.matched is not None:
+                return TextDelta("".join(texts), index + 1, self._matcher.matched)
+        return TextDelta("".join(texts), count)
 
     def finish(self) -> str:
         """The rest of the text, when no more tokens come: what was held back."""
-        if self.stopped_by is not None:
+        if self._matcher is None:
+            return self._detokenizer.flush()
+        if self._matcher.matched is not None:
             return ""
         return self._matcher.feed(self._detokenizer.flush()) + self._matcher.flush()

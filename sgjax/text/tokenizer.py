@@ -125,7 +125,7 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token adds within a text, maybe a part of a character."""
-        return self._pieces.later(token_id)
+        return self._pieces.later[token_id]
 
     def token_text(self, token_id: int) -> str:
         """A token's bytes as text, U+FFFD where they are no whole character."""

@@ -4,9 +4,9 @@ import queue
 from collections import defaultdict
 
 from sgjax.config import ServeConfig
+from sgjax.engine.deltas import merge
 from sgjax.engine.engine import Engine
 from sgjax.engine.messages import Abort, Call, Delta, Logprobs, Refused, Reply, Submit, Tokens
-from sgjax.engine.session import merge
 from sgjax.engine.setup import prepare
 from sgjax.engine.watchdog import Watchdog
 from sgjax.sampling_params import SamplingParams

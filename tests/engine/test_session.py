@@ -10,14 +10,14 @@ from sgjax.engine.messages import (
     Delta,
     EngineStats,
     Failed,
-    Logprobs,
     Ready,
     Refused,
     Reply,
     Submit,
+    Tokens,
 )
 from sgjax.engine.request import FinishReason
-from sgjax.engine.session import Session, merge
+from sgjax.engine.session import Session
 from sgjax.sampling_params import SamplingParams
 
 LENGTH = FinishReason("length", length=1)
@@ -58,13 +58,25 @@ def test_deltas_that_nobody_took_arrive_as_one():
     run(story)
 
 
-def test_merging_joins_logprobs_of_prompt_and_output():
-    a = Delta("a", [1], logprobs=Logprobs([1], [-1.0], [[(-1.0, 1)]]))
-    b = Delta("a", [2], logprobs=Logprobs([2], [-2.0], [[(-2.0, 2)]]))
-    b = merge(b, Delta("a", [], prompt_logprobs=Logprobs([7], [None])))
-    merged = merge(a, b)
-    assert merged.logprobs == Logprobs([1, 2], [-1.0, -2.0], [[(-1.0, 1)], [(-2.0, 2)]])
-    assert merged.prompt_logprobs == Logprobs([7], [None])
+def test_tokens_of_a_step_reach_their_requests():
+    async def story(session, sent):
+        with session.open([submit("a"), submit("b")]) as both, session.open([submit("c")]) as one:
+            session.receive([Tokens(["c", "b", "nobody"], [1, 2, 3]), Delta("a", [4], LENGTH)])
+            assert await both.take() == {1: Delta("b", [2]), 0: Delta("a", [4], LENGTH)}
+            assert await one.take() == {0: Delta("c", [1])}
+        # "a" has ended by itself.
+        assert sent[3:] == [Abort("c"), Abort("b")]
+
+    run(story)
+
+
+def test_one_call_cannot_open_two_requests_of_one_id():
+    async def story(session, sent):
+        with pytest.raises(errors.InvalidRequest, match="'a' is running"):
+            session.open([submit("a"), submit("a")])
+        assert sent == []
+
+    run(story)
 
 
 def test_a_reader_that_goes_away_aborts_its_request():

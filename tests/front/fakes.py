@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors
 
+from sgjax.engine.deltas import Deltas
 from sgjax.engine.messages import Delta, EngineInfo, EngineStats, Logprobs, Submit
 from sgjax.engine.request import FinishReason
 from sgjax.errors import EngineDead
@@ -75,8 +76,9 @@ def logprob_of(token: int) -> float:
 class FakeEngineClient:
     """An EngineClient whose model recites `text`, then EOS; a seed says from which token on.
 
-    `chunk` tokens come in a delta. After `pause_after` tokens a request waits until it is aborted,
-    or for `go_on`. All that was asked is kept in `submits`; `live` are the requests under way.
+    `chunk` tokens come in a delta, and the next delta when nothing is left to be taken. After
+    `pause_after` tokens a request waits until it is aborted, or for `go_on`. All that was asked is
+    kept in `submits`; `live` are the requests under way, `aborted` those that were left early.
     """
 
     def __init__(self, text: str = "", *, chunk: int = 1, info: EngineInfo | None = None):
@@ -93,22 +95,36 @@ class FakeEngineClient:
         self.fails = False
         self.num_cached = 0
         self._reasons: dict[str, str] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def generate(self, submit: Submit) -> AsyncGenerator[Delta, None]:
+    def open(self, submits: Sequence[Submit]) -> Deltas:
         self._check()
-        self.submits.append(submit)
-        wake = self.live[submit.rid] = asyncio.Event()
-        is_over = False
-        try:
-            async for delta in self._deltas(submit, wake):
-                is_over = delta.finish is not None
-                yield delta
-        finally:
-            del self.live[submit.rid]
-            if not is_over:
-                self.aborted.append(submit.rid)
+        deltas = Deltas([submit.rid for submit in submits], self._leave)
+        for index, submit in enumerate(submits):
+            self.submits.append(submit)
+            self.live[submit.rid] = asyncio.Event()
+            work = self._recite(submit, index, deltas)
+            self._tasks[submit.rid] = asyncio.ensure_future(work)
+        return deltas
 
-    async def _deltas(self, submit: Submit, wake: asyncio.Event) -> AsyncGenerator[Delta, None]:
+    async def _recite(self, submit: Submit, index: int, deltas: Deltas) -> None:
+        try:
+            async for delta in self.recital(submit, self.live[submit.rid]):
+                while deltas.has_news:
+                    await asyncio.sleep(0)
+                if delta.finish is not None:
+                    del self.live[submit.rid]
+                deltas.put(index, delta)
+        except EngineDead as error:
+            deltas.fail(error)
+
+    def _leave(self, rid: str) -> None:
+        if task := self._tasks.pop(rid, None):
+            task.cancel()
+        if self.live.pop(rid, None) is not None:
+            self.aborted.append(rid)
+
+    async def recital(self, submit: Submit, wake: asyncio.Event) -> AsyncGenerator[Delta, None]:
         prompt_logprobs = _prompt_logprobs(submit)
         if self.fails:
             yield Delta(submit.rid, [], FinishReason("abort", message="NaN", failed=True))

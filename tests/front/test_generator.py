@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -45,14 +44,15 @@ async def collect(generator: Generator, *requests: GenerationRequest, **how: Any
     """The whole output of every sample."""
     generation = await generator.start(requests, **how)
     wholes = [Piece("", []) for _ in generation.samples]
-    async for index, piece in generation:
-        wholes[index].extend(piece)
+    async for pieces in generation:
+        for index, piece in pieces:
+            wholes[index].extend(piece)
     return wholes
 
 
 async def pieces(generator: Generator, request: GenerationRequest) -> list[str]:
     generation = await generator.start([request], is_streamed=True)
-    return [piece.text async for _, piece in generation]
+    return [piece.text async for pieces in generation for _, piece in pieces]
 
 
 def generator_of(client: FakeEngineClient, **options: Any) -> Generator:
@@ -389,16 +389,3 @@ def test_an_observer_hears_of_first_tokens_gaps_and_ends() -> None:
     client = FakeEngineClient("abcdef", chunk=3)
     run(collect(Generator(client, TOKENIZER, ear), ask(max_new_tokens=5)))
     assert ear.heard == ["first", 2, "length"]
-
-
-def test_a_slow_reader_holds_its_streams_back() -> None:
-    async def story() -> None:
-        client = FakeEngineClient("abcdefghij")
-        generation = await generator_of(client).start([ask(n=2)], is_streamed=True)
-        async with aclosing(generation):
-            await anext(generation)
-            for _ in range(100):
-                await asyncio.sleep(0)
-            assert len(client.live) == 2  # neither ran to its end unread
-
-    run(story())

@@ -22,8 +22,8 @@ class SlowFake(FakeEngineClient):
         super().__init__(TEXT)
         self._delay_s = delay_s
 
-    async def generate(self, submit: Submit) -> AsyncGenerator[Delta, None]:
-        async with aclosing(super().generate(submit)) as deltas:
+    async def recital(self, submit: Submit, wake: asyncio.Event) -> AsyncGenerator[Delta, None]:
+        async with aclosing(super().recital(submit, wake)) as deltas:
             async for delta in deltas:
                 await asyncio.sleep(self._delay_s)
                 yield delta

@@ -123,7 +123,7 @@ def test_a_fault_of_ours_is_a_500_without_details(
     def break_down(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("secret details")
 
-    monkeypatch.setattr(server.client, "generate", break_down)
+    monkeypatch.setattr(server.client, "open", break_down)
     for path in PATHS:
         answer = http.post(path, json=GOOD[path])
         assert answer.status_code == 500

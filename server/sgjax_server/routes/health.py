@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from contextlib import aclosing
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,7 +9,7 @@ from starlette.responses import Response
 
 from sgjax.engine.messages import Submit
 from sgjax.errors import EngineDead
-from sgjax.front.stream import pieces_of
+from sgjax.front.stream import SampleStream
 from sgjax.sampling_params import SamplingParams
 from sgjax_server.errors import Json, NotReady
 from sgjax_server.service import Service, ServiceOf
@@ -54,10 +53,12 @@ async def _generate_a_token(service: Service) -> None:
     token = next(iter(service.client.info.eos_ids), 0)
     params = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
     submit = Submit(f"health-{uuid.uuid4().hex}", [token], params)
-    pieces = pieces_of(service.client, None, submit, interval=1)
-    async with aclosing(pieces):
-        async for _ in pieces:
-            pass
+    stream, is_over = SampleStream(None, submit), False
+    with service.client.open([submit]) as deltas:
+        while not is_over:
+            for delta in (await deltas.take()).values():
+                piece = stream.take(delta)
+                is_over = piece is not None and piece.finish is not None
 
 
 @router.get("/metrics")

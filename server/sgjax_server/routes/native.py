@@ -10,9 +10,10 @@ from sgjax.front.generator import Generation
 from sgjax.front.native import Answer, NativeCall, read_call
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
+from sgjax_server.growing_answer import StreamedAnswer, streamed_answer
 from sgjax_server.protocol import GenerateBody
 from sgjax_server.service import Service, ServiceOf
-from sgjax_server.sse import DONE, EventStream, event, unless_gone
+from sgjax_server.sse import DONE, EventStream, unless_gone
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -36,30 +37,31 @@ async def generate(body: GenerateBody, request: Request, service: ServiceOf) -> 
     has_text = bool(body.return_text_in_logprobs)
     if body.stream:
         generation = await service.start(call.requests, is_streamed=True)
-        answers = _answers(generation, service, has_text)
+        answers = [
+            streamed_answer(sample, service.tokenizer, index, has_logprob_text=has_text)
+            for index, sample in enumerate(generation.samples)
+        ]
         return EventStream(generation, _events(generation, answers), after_error=DONE)
     return await unless_gone(request, _respond(call, service, has_text))
 
 
-def _answers(generation: Generation, service: Service, has_text: bool) -> list[Answer]:
-    return [
+async def _respond(call: NativeCall, service: Service, has_text: bool) -> Response:
+    generation = await service.start(call.requests)
+    answers = [
         Answer(sample, service.tokenizer, has_logprob_text=has_text)
         for sample in generation.samples
     ]
-
-
-async def _respond(call: NativeCall, service: Service, has_text: bool) -> Response:
-    generation = await service.start(call.requests)
-    answers = _answers(generation, service, has_text)
     async with aclosing(generation):
-        async for index, piece in generation:
-            answers[index].add(piece)
+        async for pieces in generation:
+            for index, piece in pieces:
+                answers[index].add(piece)
     outputs = [answer.to_dict(index) for index, answer in enumerate(answers)]
     return Json(outputs if call.is_list else outputs[0])
 
 
-async def _events(generation: Generation, answers: list[Answer]) -> AsyncGenerator[bytes, None]:
-    async for index, piece in generation:
-        answers[index].add(piece)
-        yield event(answers[index].to_dict(index))
+async def _events(
+    generation: Generation, answers: list[StreamedAnswer]
+) -> AsyncGenerator[bytes, None]:
+    async for pieces in generation:
+        yield b"".join([answers[index].event(piece) for index, piece in pieces])
     yield DONE

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -16,6 +17,7 @@ from sgjax.front.request import GenerationRequest
 from sgjax.text import ChatTemplate
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
+from sgjax_server.event_template import EventTemplate
 from sgjax_server.openai_form import (
     Usage,
     chat_logprobs,
@@ -87,9 +89,10 @@ class _Form:
         usage = self._usage(generation)
         wholes = [Piece("", []) for _ in generation.samples]
         async with aclosing(generation):
-            async for index, piece in generation:
-                usage.add(index, piece)
-                wholes[index].extend(piece)
+            async for pieces in generation:
+                for index, piece in pieces:
+                    usage.add(index, piece)
+                    wholes[index].extend(piece)
         choices = [self._choice(index, whole) for index, whole in enumerate(wholes)]
         return Json({**self._head, "choices": choices, "usage": usage.to_dict()})
 
@@ -99,22 +102,34 @@ class _Form:
         has_usage = bool(options and options.include_usage)
         is_running = bool(has_usage and options and options.continuous_usage_stats)
 
-        def chunk(index: int, delta: dict[str, Any], **rest: Any) -> bytes:
+        def chunk(index: int, delta: dict[str, Any], **rest: Any) -> dict[str, Any]:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
             out = {**self._head, "choices": [choice | rest]}
             if has_usage:
                 out["usage"] = usage.to_dict() if is_running else None
-            return event(out)
+            return out
 
-        for index in range(len(generation.samples)):
-            yield chunk(index, {"role": "assistant", "content": ""})
-        async for index, piece in generation:
+        def content(index: int) -> EventTemplate:
+            return EventTemplate(lambda text: chunk(index, {"content": text}))
+
+        def chunks(index: int, piece: Piece) -> bytes:
             usage.add(index, piece)
-            if piece.text or piece.logprobs is not None:
+            out = b""
+            if piece.logprobs is not None or (piece.text and is_running):
                 logprobs = chat_logprobs(piece.logprobs, self._tokenizer)
-                yield chunk(index, {"content": piece.text}, logprobs=logprobs)
+                out += event(chunk(index, {"content": piece.text}, logprobs=logprobs))
+            elif piece.text:
+                out += contents[index].fill(orjson.dumps(piece.text))
             if piece.finish is not None:
-                yield chunk(index, {}, **finish_fields(piece.finish))
+                out += event(chunk(index, {}, **finish_fields(piece.finish)))
+            return out
+
+        contents = [content(index) for index in range(len(generation.samples))]
+        for index in range(len(generation.samples)):
+            yield event(chunk(index, {"role": "assistant", "content": ""}))
+        async for pieces in generation:
+            if out := b"".join([chunks(index, piece) for index, piece in pieces]):
+                yield out
         if has_usage:
             yield event({**self._head, "choices": [], "usage": usage.to_dict()})
         yield DONE

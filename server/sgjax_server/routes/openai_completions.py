@@ -5,15 +5,18 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from sgjax.engine.request import FinishReason
 from sgjax.front.generator import Generation, Sample
 from sgjax.front.piece import Piece
 from sgjax.front.request import GenerationRequest
 from sgjax.text import Tokenizer
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json, Unsupported
+from sgjax_server.event_template import EventTemplate
 from sgjax_server.openai_form import (
     CompletionLogprobs,
     Usage,
@@ -90,22 +93,38 @@ class _Form:
         usage, choices = self._usage(generation), self._choices(generation)
         wholes = [Piece("", []) for _ in choices]
         async with aclosing(generation):
-            async for index, piece in generation:
-                usage.add(index, piece)
-                wholes[index].extend(piece)
+            async for pieces in generation:
+                for index, piece in pieces:
+                    usage.add(index, piece)
+                    wholes[index].extend(piece)
         answered = [choice.to_dict(whole) for choice, whole in zip(choices, wholes, strict=True)]
         return Json({**self._head, "choices": answered, "usage": usage.to_dict()})
 
     async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
         options = self._body.stream_options
+        has_usage = bool(options and options.include_usage)
+        is_running = bool(has_usage and options and options.continuous_usage_stats)
         usage, choices = self._usage(generation), self._choices(generation)
-        async for index, piece in generation:
+
+        def chunk(choice: dict[str, Any]) -> dict[str, Any]:
+            out = {**self._head, "choices": [choice]}
+            if has_usage:
+                out["usage"] = usage.to_dict() if is_running else None
+            return out
+
+        def event_of(index: int, piece: Piece) -> bytes:
             usage.add(index, piece)
-            chunk = {**self._head, "choices": [choices[index].to_dict(piece)]}
-            if options and options.include_usage:
-                chunk["usage"] = usage.to_dict() if options.continuous_usage_stats else None
-            yield event(chunk)
-        if options and options.include_usage:
+            if choices[index].is_only_text(piece) and not is_running:
+                return texts[index].fill(orjson.dumps(piece.text))
+            return event(chunk(choices[index].to_dict(piece)))
+
+        def text_of(index: int) -> EventTemplate:
+            return EventTemplate(lambda text: chunk(_choice_fields(index, text)))
+
+        texts = [text_of(index) for index in range(len(choices))]
+        async for pieces in generation:
+            yield b"".join([event_of(index, piece) for index, piece in pieces])
+        if has_usage:
             yield event({**self._head, "choices": [], "usage": usage.to_dict()})
         yield DONE
 
@@ -138,12 +157,16 @@ class _Choice:
         """The piece as a choice; the first one after the echo of the prompt."""
         echo, self._echo = self._echo, ""
         logprobs = self._logprobs and self._logprobs.to_dict(piece.prompt_logprobs, piece.logprobs)
-        return {
-            "index": self._index,
-            "text": echo + piece.text,
-            "logprobs": logprobs,
-            **finish_fields(piece.finish),
-        }
+        return _choice_fields(self._index, echo + piece.text, logprobs, piece.finish)
+
+    def is_only_text(self, piece: Piece) -> bool:
+        return not self._echo and self._logprobs is None and piece.finish is None
+
+
+def _choice_fields(
+    index: int, text: str, logprobs: Any = None, finish: FinishReason | None = None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, **finish_fields(finish)}
 
 
 def _prompts(value: Any) -> list[str | list[int]]:
