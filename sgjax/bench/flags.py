@@ -200,6 +200,7 @@ def _add_load(section: argparse._ArgumentGroup) -> None:
     for flag, kind, metavar, said in (
         ("--request-rate", positive, "X", "begin so many a second, by chance; default: at once"),
         ("--concurrency", count, "N", "at most so many under way: a closed loop"),
+        ("--long-prompt", count, "N", "a prompt of so many tokens comes while all others decode"),
         ("--ttft-ms", positive, "X", "a request is good if its first token is there by then"),
         ("--itl-ms", positive, "X", "and its later ones take so long each, on average"),
     ):

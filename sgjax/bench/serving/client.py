@@ -2,7 +2,7 @@
 
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -50,10 +50,15 @@ class ServerClient:
     ) -> None:
         await self._session.close()
 
-    async def stream(self, form: Form, body: Mapping[str, Any]) -> Outcome:
-        """Asks, and reads the answer to its end. What goes wrong is told by `error`."""
+    async def stream(
+        self, form: Form, body: Mapping[str, Any], on_begin: Callable[[Outcome], None] | None = None
+    ) -> Outcome:
+        """Asks, and reads the answer to its end. What goes wrong is told by `error`. `on_begin`
+        gets the outcome, which grows meanwhile."""
         data = orjson.dumps(body)
         outcome = Outcome(begin=time.perf_counter())
+        if on_begin is not None:
+            on_begin(outcome)
         try:
             async with self._session.post(self._url + form.path, data=data) as response:
                 if response.status == 200:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sgjax.bench.serving.client import ServerClient
-from sgjax.bench.serving.datasets import Conversation
+from sgjax.bench.serving.datasets import Conversation, Turn
 from sgjax.bench.serving.forms import Form
+from sgjax.bench.serving.newcomer import until_steady
 from sgjax.bench.serving.outcome import Outcome
 
 PROBE_TEXT, PROBE_IDS, PROBE_TOKENS = "Hello! Who are you?", [1, 2, 3, 4], 8
@@ -40,6 +41,10 @@ class Run:
     """All that came of a load."""
 
     outcomes: list[Outcome] = dataclasses.field(default_factory=list)
+    live: list[Outcome] = dataclasses.field(default_factory=list)
+    """What is under way."""
+    newcomer: Outcome | None = None
+    """What came while others decoded."""
     seconds: float = 0.0
     client_cpu_s: float = 0.0
     """Processor time of this thread: near `seconds`, it was the client that was measured."""
@@ -82,9 +87,11 @@ class Crowd:
         load: Load,
         *,
         seed: int = 0,
+        newcomer: Turn | None = None,
         on_outcome: Callable[[Outcome], None] = lambda outcome: None,
     ) -> Run:
-        """Holds all conversations; `on_outcome` hears of every answer."""
+        """Holds all conversations; `on_outcome` hears of every answer. The `newcomer` is asked once
+        all that is under way decodes, and counts for itself."""
         run = Run()
         places = None if load.concurrency is None else asyncio.Semaphore(load.concurrency)
         cpu, begin = time.thread_time(), time.perf_counter()
@@ -99,12 +106,26 @@ class Crowd:
                 await self._converse(conversation, run, on_outcome)
 
         starts = load.starts_s(len(conversations), seed)
-        async with asyncio.TaskGroup() as tasks:
-            for conversation, start_s in zip(conversations, starts, strict=True):
-                tasks.create_task(one(conversation, start_s))
-        run.seconds = time.perf_counter() - begin
-        run.client_cpu_s = time.thread_time() - cpu
+        async with asyncio.TaskGroup() as around:
+            coming = around.create_task(self._come(newcomer, run))
+            async with asyncio.TaskGroup() as tasks:
+                for conversation, start_s in zip(conversations, starts, strict=True):
+                    tasks.create_task(one(conversation, start_s))
+            run.seconds = time.perf_counter() - begin
+            run.client_cpu_s = time.thread_time() - cpu
+            if run.newcomer is None:
+                coming.cancel()
         return run
+
+    async def _come(self, turn: Turn | None, run: Run) -> None:
+        if turn is not None:
+            await until_steady(lambda: run.live)
+            body = self._form.body(turn.content, turn.max_tokens, self._settings)
+
+            def begin(outcome: Outcome) -> None:
+                run.newcomer = outcome
+
+            await self._client.stream(self._form, body, begin)
 
     async def _converse(
         self, conversation: Conversation, run: Run, on_outcome: Callable[[Outcome], None]
@@ -113,7 +134,8 @@ class Crowd:
         content = conversation[0].content
         for turn, following in zip(conversation, [*conversation[1:], None], strict=True):
             body = self._form.body(content, turn.max_tokens, self._settings, self._schema)
-            outcome = await self._client.stream(self._form, body)
+            outcome = await self._client.stream(self._form, body, run.live.append)
+            run.live.remove(outcome)
             run.outcomes.append(outcome)
             on_outcome(outcome)
             if outcome.error is not None or following is None:

@@ -84,6 +84,14 @@ def make_conversations(options: DatasetOptions, vocab_size: int | None) -> list[
     return [turns[i : i + size] for i in range(0, len(turns), size)]
 
 
+def long_turn(num_tokens: int, vocab_size: int | None, seed: int) -> Turn:
+    """A prompt like no other, to be read and answered with one token."""
+    jobs, seed = [Job((Part("long", num_tokens),), 1)], seed + 1
+    if vocab_size is None:
+        return Turn(make_texts(jobs, seed)[0], 1)
+    return Turn(make_prompts(jobs, vocab_size, seed)[0], 1)
+
+
 def ignores_eos(name: DatasetName) -> bool:
     """Whether answers go on to their length: they do where only lengths have a meaning."""
     return name not in ("json", "file")

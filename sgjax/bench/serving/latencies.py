@@ -43,7 +43,7 @@ def serving_figures(outcomes: Sequence[Outcome], seconds: float, limits: Limits)
         good = sum(limits.hold(outcome) for outcome in outcomes)
         figures.append(_rate("good requests", good, seconds))
     for name, values in latencies_ms(outcomes).items():
-        figures += _distribution(name, values)
+        figures += distribution(name, values)
     return figures
 
 
@@ -95,7 +95,8 @@ def _rate(what: str, count: int, seconds: float) -> Figure:
     )
 
 
-def _distribution(name: str, values: Sequence[float]) -> list[Figure]:
+def distribution(name: str, values: Sequence[float]) -> list[Figure]:
+    """The mean and percentiles of milliseconds; nothing of none."""
     if not values:
         return []
     found = {"mean": float(np.mean(values))}

@@ -27,6 +27,8 @@ class ServingOptions:
     """None: what the server says."""
     schema_file: Path | None
     flush_cache: bool
+    long_prompt: int | None
+    """Tokens of a prompt that comes while all others decode; None: there is none."""
     timeout_s: float
 
 
@@ -56,5 +58,6 @@ def options_from(parsed: argparse.Namespace) -> ServingOptions:
         vocab_size=parsed.vocab_size,
         schema_file=parsed.json_schema,
         flush_cache=parsed.flush_cache,
+        long_prompt=parsed.long_prompt,
         timeout_s=parsed.timeout,
     )

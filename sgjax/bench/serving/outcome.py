@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Outcome:
     """Times are seconds of one clock."""
 

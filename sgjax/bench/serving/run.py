@@ -13,9 +13,15 @@ from sgjax.bench.display import progress_bar
 from sgjax.bench.report import Findings, now
 from sgjax.bench.serving.client import ServerClient
 from sgjax.bench.serving.crowd import Crowd, Run
-from sgjax.bench.serving.datasets import Conversation, ignores_eos, make_conversations
+from sgjax.bench.serving.datasets import (
+    Conversation,
+    ignores_eos,
+    long_turn,
+    make_conversations,
+)
 from sgjax.bench.serving.forms import FORMS, Form
 from sgjax.bench.serving.latencies import serving_curves, serving_figures
+from sgjax.bench.serving.newcomer import newcomer_figures
 from sgjax.bench.serving.options import ServingOptions
 from sgjax.errors import BenchmarkFailed, ConfigError
 
@@ -47,36 +53,34 @@ class _Serving:
             options.url, api_key=options.api_key, timeout_s=options.timeout_s
         ) as client:
             server = await _ask_server(client)
-            conversations = self._conversations(server)
+            vocab_size = self._vocab_size(server)
+            conversations = self._conversations(vocab_size)
             crowd = Crowd(client, self._form, await self._settings(client), self._schema)
             await self._probe(crowd, conversations)
             if options.flush_cache:
                 await client.flush_cache()
-            run = await self._hold(crowd, conversations)
+            run = await self._hold(crowd, conversations, vocab_size)
         failure = _failure(run)
         if not run.good:
             raise BenchmarkFailed(failure or "No request was made.")
-        findings = Findings(
-            started,
-            self._said_of(server),
-            _observed(run),
-            serving_figures(run.good, run.seconds, options.limits),
-            serving_curves(run.good),
-        )
-        return findings, failure
+        figures = serving_figures(run.good, run.seconds, options.limits)
+        if options.long_prompt is not None:
+            figures += newcomer_figures(run.newcomer, run.good)
+        curves = serving_curves(run.good)
+        return Findings(started, self._said_of(server), _observed(run), figures, curves), failure
 
-    def _conversations(self, server: dict[str, Any]) -> list[Conversation]:
-        """Ids where the server takes them, unless its answers, which are text, are to be asked on.
-
-        Raises:
-            ConfigError: this kind of server cannot be asked so.
-        """
+    def _vocab_size(self, server: dict[str, Any]) -> int | None:
+        """Of the ids that are sent. None: words are, where the server takes no ids, or its answers,
+        which are text, are gone on from."""
         options = self._options
         is_text = options.api == "completions" and options.dataset.name == "multi-turn"
-        vocab_size = None
-        if self._form.takes_ids and not is_text:
-            vocab_size = options.vocab_size or server["vocab_size"] or USUAL_VOCABULARY
-        conversations = make_conversations(options.dataset, vocab_size)
+        if not self._form.takes_ids or is_text:
+            return None
+        return options.vocab_size or server["vocab_size"] or USUAL_VOCABULARY
+
+    def _conversations(self, vocab_size: int | None) -> list[Conversation]:
+        """Raises ConfigError where this kind of server cannot be asked so."""
+        conversations = make_conversations(self._options.dataset, vocab_size)
         for conversation in conversations:
             self._form.body(conversation[0].content, 1, {})
         return conversations
@@ -101,8 +105,11 @@ class _Serving:
                 f"{self._form.path}: {outcome.error}"
             )
 
-    async def _hold(self, crowd: Crowd, conversations: list[Conversation]) -> Run:
-        done = 0
+    async def _hold(
+        self, crowd: Crowd, conversations: list[Conversation], vocab_size: int | None
+    ) -> Run:
+        length, seed, done = self._options.long_prompt, self._options.dataset.seed, 0
+        newcomer = None if length is None else long_turn(length, vocab_size, seed)
 
         def count(_: object) -> None:
             nonlocal done
@@ -111,7 +118,7 @@ class _Serving:
         total = sum(len(conversation) for conversation in conversations)
         with progress_bar("requests", total, lambda: done):
             return await crowd.hold(
-                conversations, self._options.load, seed=self._options.dataset.seed, on_outcome=count
+                conversations, self._options.load, seed=seed, newcomer=newcomer, on_outcome=count
             )
 
     def _said_of(self, server: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +129,7 @@ class _Serving:
             "server": server,
             "dataset": _said(options.dataset.relevant),
             "load": _said(dataclasses.asdict(options.load)) or "all at once",
+            "long_prompt": options.long_prompt,
             "limits": _said(dataclasses.asdict(options.limits)),
         }
 

@@ -19,14 +19,15 @@ class FakeClient:
         self.bodies = []
         self.num_live = self.most_live = 0
 
-    async def stream(self, form, body):
+    async def stream(self, form, body, on_begin=lambda outcome: None):
         number = len(self.bodies)
         self.bodies.append(body)
+        outcome = Outcome(begin=0.0, end=1.0, times=[0.5])
+        on_begin(outcome)
         self.num_live += 1
         self.most_live = max(self.most_live, self.num_live)
         await asyncio.sleep(0.001)
         self.num_live -= 1
-        outcome = Outcome(begin=0.0, end=1.0, times=[0.5])
         outcome.answer = [f"A{number}"]
         if form is FORMS["generate"]:
             outcome.answer = {"output_ids": [1000 + number], "text": f"A{number}"}
