@@ -16,10 +16,12 @@ _MOST_TOKENS_TO_MEASURE = 128
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """XLA's options, and whether it measures on the device what it chooses from."""
+    """XLA's options, and what it measures on the device, if anything, to choose from."""
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    measures: bool = False
+    measures: str | None = None
+    """Programs that say the same measure the same: the first one's choice is kept for the others
+    (by XLA, which knows products by their shapes)."""
 
 
 PLAIN = Compilation()
@@ -37,6 +39,7 @@ def of_forward(num_tokens: int, platform: str, *, has_graphs: bool) -> Compilati
         options["xla_gpu_enable_command_buffer"] = ""
     if num_tokens > _MOST_TOKENS_FOR_TRITON:
         options["xla_gpu_enable_triton_gemm"] = False
-    if num_tokens > _MOST_TOKENS_TO_MEASURE:
-        options["xla_gpu_autotune_level"] = 0
-    return Compilation(options, measures=num_tokens <= _MOST_TOKENS_TO_MEASURE)
+    if num_tokens <= _MOST_TOKENS_TO_MEASURE:
+        return Compilation(options, measures=f"products of {num_tokens} tokens")
+    options["xla_gpu_autotune_level"] = 0
+    return Compilation(options)

@@ -29,19 +29,20 @@ class Source:
 class Programs:
     """A closed set of programs. `serving` ones are compiled first; the rest behind, while serving.
 
-    Tracing and lowering is Python, one program at a time; compilation proper releases the
-    interpreter and runs in `num_threads`, but for what the compiler measures on the device: these
-    programs go one after another, so that they do not measure each other.
+    One thread traces and lowers (that is Python), `num_threads` compile (that is not). What the
+    compiler measures on the device it measures in one thread, so that nothing is measured beside
+    something else; of programs that measure the same, the first does, and the others find what it
+    found.
     """
 
     def __init__(self, sources: dict[Key, Source], num_threads: int):
         self._sources = sources
         self._compiled: dict[Key, Any] = {}
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
+        self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
+        self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="sgjax-measure")
-        self._tracing = threading.Lock()
-        self._futures: list[Future[None]] = []
-        self._closed = False
+        self._measured: dict[Hashable, Future[None]] = {}
+        self._futures: list[Future[Future[None]]] = []
 
     def __getitem__(self, key: Key) -> Any:
         return self._compiled[key]
@@ -59,41 +60,67 @@ class Programs:
 
     def compile(self, keys: Iterable[Key], on_done: Callable[[int, int, Key], None]) -> None:
         """Compiles `keys` and waits for them; `on_done(done, total, key)` after each."""
-        keys = list(keys)
-        futures = {self._submit(key): key for key in keys}
-        for done, (future, key) in enumerate(futures.items(), start=1):
-            future.result()
+        keys = self._in_order(keys)
+        futures = [self._tracing.submit(self._trace, key) for key in keys]
+        for done, (future, key) in enumerate(zip(futures, keys, strict=True), start=1):
+            future.result().result()
             on_done(done, len(keys), key)
 
     def compile_rest(self) -> None:
         """Starts to compile whatever is missing, in the background."""
-        self._futures = [self._submit(key) for key in self._sources if key not in self._compiled]
+        missing = self._in_order(key for key in self._sources if key not in self._compiled)
+        self._futures = [self._tracing.submit(self._trace, key) for key in missing]
 
     def failure(self) -> BaseException | None:
         """What went wrong in the background, if anything did."""
         for future in self._futures:
-            if future.done() and not future.cancelled() and future.exception():
-                return future.exception()
+            failure = _failure(future)
+            if failure is None and future.done() and not future.cancelled():
+                failure = _failure(future.result())
+            if failure is not None:
+                return failure
         return None
 
     def close(self, *, wait: bool) -> None:
         """Gives up what has not begun, and may wait for what has."""
-        self._closed = True
-        for pool in (self._pool, self._measuring):
+        for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
 
-    def _submit(self, key: Key) -> "Future[None]":
-        measures = self._sources[key].compilation.measures
-        pool = self._measuring if measures else self._pool
-        return pool.submit(self._compile_one, key)
+    def _in_order(self, keys: Iterable[Key]) -> list[Key]:
+        """What takes longest first: measuring; and last, what waits for it."""
+        first: dict[Hashable, Key] = {}
+        plain, again = [], []
+        for key in keys:
+            what = self._sources[key].compilation.measures
+            if what is None:
+                plain.append(key)
+            elif what in first or what in self._measured:
+                again.append(key)
+            else:
+                first[what] = key
+        return [*first.values(), *plain, *again]
 
-    def _compile_one(self, key: Key) -> None:
-        if self._closed or key in self._compiled:
-            return
+    def _trace(self, key: Key) -> "Future[None]":
+        """Lowers a program and hands it on to be compiled."""
         source = self._sources[key]
-        with self._tracing:
-            lowered = source.lower()
-        self._compiled[key] = lowered.compile(source.compilation.options or None)
+        what = source.compilation.measures
+        lowered = source.lower()
+        if what is None:
+            return self._compiling.submit(self._compile, key, lowered)
+        if what not in self._measured:
+            self._measured[what] = self._measuring.submit(self._compile, key, lowered)
+            return self._measured[what]
+        self._measured[what].exception()  # waits, also for one that fails or is given up
+        return self._compiling.submit(self._compile, key, lowered)
+
+    def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
+        self._compiled[key] = lowered.compile(self._sources[key].compilation.options or None)
+
+
+def _failure(future: "Future[Any]") -> BaseException | None:
+    if future.done() and not future.cancelled():
+        return future.exception()
+    return None
 
 
 class CompileCounter:

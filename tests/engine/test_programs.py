@@ -1,19 +1,19 @@
 import threading
+from typing import ClassVar
 
 import pytest
 
 from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
 from sgjax.engine.programs import Programs, Source
 
-MEASURED = Compilation({"some_option": 1}, measures=True)
-
 
 class Lowered:
-    """Compiles to its name; counts how many of its kind compile at a time."""
+    """Compiles to its name; counts how many compile at a time."""
 
     running = 0
     most = 0
     lock = threading.Lock()
+    order: ClassVar[list[int]] = []
 
     def __init__(self, name, meet):
         self.name, self.meet = name, meet
@@ -22,37 +22,75 @@ class Lowered:
     def compile(self, options):
         self.options = options
         with self.lock:
+            Lowered.order.append(self.name)
             Lowered.running += 1
             Lowered.most = max(Lowered.most, Lowered.running)
         if self.meet is not None:
             self.meet.wait(10)
         with self.lock:
             Lowered.running -= 1
+        if self.name == BAD:
+            raise RuntimeError("does not compile")
         return self.name
 
 
-def programs(compilation, count, meet=None):
+BAD = 13
+
+
+def programs(measured, meet=None):
+    """Programs 0, 1, 2, ...: each says what it measures."""
     Lowered.most = 0
-    lowered = {i: Lowered(i, meet) for i in range(count)}
-    sources = {i: Source(lambda i=i: lowered[i], compilation) for i in lowered}
+    Lowered.order.clear()
+    lowered = {i: Lowered(i, meet) for i in range(len(measured))}
+    sources = {
+        i: Source(lambda i=i: lowered[i], Compilation({"some_option": 1}, what) if what else PLAIN)
+        for i, what in enumerate(measured)
+    }
     return Programs(sources, num_threads=4), lowered
 
 
 def test_programs_compile_side_by_side():
-    made, lowered = programs(PLAIN, 3, threading.Barrier(3))
+    made, lowered = programs([None] * 3, threading.Barrier(3))
     made.compile(range(3), lambda *_: None)
     assert (Lowered.most, made[2], lowered[2].options) == (3, 2, None)
     made.close(wait=True)
 
 
 def test_programs_that_measure_compile_one_by_one():
-    made, lowered = programs(MEASURED, 5)
-    made.compile_rest()
-    made.compile(range(5), lambda *_: None)
+    made, lowered = programs(["a", "b", "c", "d"])
+    made.compile(range(4), lambda *_: None)
     assert made.is_complete
     assert Lowered.most == 1
-    assert lowered[4].options == {"some_option": 1}
+    assert lowered[3].options == {"some_option": 1}
     made.close(wait=True)
+
+
+def test_what_measures_the_same_waits_for_the_first_and_comes_last():
+    made, _ = programs(["a", None, "a", "b", "a", None])
+    done = []
+    made.compile(range(6), lambda count, total, key: done.append((count, total, key)))
+    assert [key for _, _, key in done] == [0, 3, 1, 5, 2, 4]
+    assert Lowered.order.index(0) < Lowered.order.index(2)
+    made.close(wait=True)
+
+
+def test_a_failure_behind_is_told():
+    made, _ = programs([None] * (BAD + 1))
+    assert made.failure() is None
+    made.compile_rest()
+    for future in made._futures:
+        future.result().exception()  # waits
+    assert str(made.failure()) == "does not compile"
+    made.close(wait=True)
+
+
+def test_giving_up_waits_for_nothing_that_measures():
+    held = threading.Barrier(2)
+    made, _ = programs(["a", "b", "b"], held)
+    made.compile_rest()
+    made.close(wait=False)
+    held.wait(10)
+    assert not made.is_complete
 
 
 def test_nothing_is_asked_of_the_compiler_for_a_cpu():
@@ -62,9 +100,9 @@ def test_nothing_is_asked_of_the_compiler_for_a_cpu():
 @pytest.mark.parametrize(
     ("tokens", "options", "measures"),
     [
-        (8, {}, True),
-        (128, {"xla_gpu_enable_triton_gemm": False}, True),
-        (129, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, False),
+        (8, {}, "products of 8 tokens"),
+        (128, {"xla_gpu_enable_triton_gemm": False}, "products of 128 tokens"),
+        (129, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
     ],
 )
 def test_products_are_measured_where_it_pays(tokens, options, measures):
