@@ -1,17 +1,17 @@
 """How XLA is told to compile a step's forward program for a GPU.
 
-What matters is who multiplies. Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2): up to 8
-tokens, XLA's Triton products, chosen by measuring (batch 1: 4.39 ms a step, 5.49 with cuBLASLt);
-up to 128, cuBLASLt's best by measurement (128: 9.77 ms, 10.99 with its own first choice); from
-there on cuBLASLt's first choice is within 1 % and costs no time. Measuring takes 1 to 3 s a
-program, has to run alone to mean anything, and made two starts differ by a fifth of a step.
+What matters is who multiplies. Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
+docs/benchmarks.md): up to 8 tokens, XLA's Triton products, chosen by measuring (batch 1: 4.39 ms a
+step, 5.49 with cuBLASLt); about 128, cuBLASLt's best by measurement (128: 9.77 ms, 10.99 with its
+own first choice; 64: 6.72 and 6.79); elsewhere cuBLASLt's first choice is as good, and costs no
+time. Measuring takes 1 to 3 s a program, and means something only where nothing else runs.
 """
 
 import dataclasses
 from typing import Any
 
 _MOST_TOKENS_FOR_TRITON = 8
-_MOST_TOKENS_TO_MEASURE = 128
+_TOKENS_TO_MEASURE = range(33, 129)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ def of_forward(num_tokens: int, platform: str, *, has_graphs: bool) -> Compilati
         options["xla_gpu_enable_command_buffer"] = ""
     if num_tokens > _MOST_TOKENS_FOR_TRITON:
         options["xla_gpu_enable_triton_gemm"] = False
-    if num_tokens <= _MOST_TOKENS_TO_MEASURE:
+    if num_tokens <= _MOST_TOKENS_FOR_TRITON or num_tokens in _TOKENS_TO_MEASURE:
         return Compilation(options, measures=f"products of {num_tokens} tokens")
     options["xla_gpu_autotune_level"] = 0
     return Compilation(options)

@@ -102,6 +102,7 @@ def test_nothing_is_asked_of_the_compiler_for_a_cpu():
     [
         (8, {}, "products of 8 tokens"),
         (128, {"xla_gpu_enable_triton_gemm": False}, "products of 128 tokens"),
+        (32, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
         (129, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
     ],
 )
