@@ -53,7 +53,11 @@ def run_workloads(
 
 def _measure(bench: "Bench", engine: "Engine", workload: Workload, start: Start) -> list[Figure]:
     if workload.measure == "start":
-        return start.figures()
+        num_tokens = engine.get_server_info()["engine"]["max_total_tokens"]
+        return [
+            *start.figures(),
+            Figure(name="kv-tokens", value=num_tokens, unit="tokens", is_more_better=True),
+        ]
     before = _num_generated(engine)
     with progress_bar(
         workload.name,

@@ -9,7 +9,8 @@ from sgjax.config import did_you_mean
 from sgjax.errors import ConfigError
 
 Measure = Literal["start", "decode", "prefill", "whole"]
-"""start: how long the engine takes until it serves, and until nothing compiles any more.
+"""start: how long the engine takes until it serves, and until nothing compiles any more; and how
+many tokens its cache holds.
 decode: a step of decoding, with the prompts in the prefix cache.
 prefill: fresh prompts, until all have their first token.
 whole: everything, once."""

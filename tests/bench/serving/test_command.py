@@ -124,13 +124,13 @@ def test_another_kind_of_server_is_said(api, said, bench, no_leaks):
 
 
 def test_requests_that_fail_are_counted_and_end_in_a_failure(server: Live, bench, monkeypatch):
-    generate = server.client.generate
+    recital = server.client.recital
 
-    def sometimes(submit):
-        server.client.fails = len(server.client.submits) % 3 == 2
-        return generate(submit)
+    def sometimes(submit, wake):
+        server.client.fails = len(server.client.submits) % 3 == 0
+        return recital(submit, wake)
 
-    monkeypatch.setattr(server.client, "generate", sometimes)
+    monkeypatch.setattr(server.client, "recital", sometimes)
     server.client.submits.clear()
     status, out, err = bench(server.url, "--concurrency", "1")
     server.client.fails = False

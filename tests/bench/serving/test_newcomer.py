@@ -89,8 +89,8 @@ class Waiting(FakeEngineClient):
         super().__init__("A text without an end. ")
         self.pause_after = 100
 
-    async def generate(self, submit):
-        async for delta in super().generate(submit):
+    async def recital(self, submit, wake):
+        async for delta in super().recital(submit, wake):
             await asyncio.sleep(0.001)
             if len(submit.prompt_ids) == 150:
                 self.go_on()
