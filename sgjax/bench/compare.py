@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from sgjax.bench.display import format_value, output_console, words
@@ -60,7 +61,7 @@ def show_comparison(first: Report, second: Report) -> None:
     for name, (a, b) in differences(first, second).items():
         console.print(f"{name}: {words(a)} -> {words(b)}", soft_wrap=True, markup=False)
     table = Table()
-    for name in ("figure", "unit", first.label, second.label, "better"):
+    for name in ("figure", "unit", escape(first.label), escape(second.label), "better"):
         table.add_column(name, justify="left" if name in ("figure", "unit") else "right")
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}x"
