@@ -106,6 +106,12 @@ class ServeConfig:
     max_prefill_tokens: int = option(
         16384, "scheduling", "new prompt tokens of a step, at most", rule=at_least(1)
     )
+    max_itl_ratio: float = option(
+        2.5,
+        "scheduling",
+        "how much longer tokens may take while a long prompt is computed (about); 0: any time",
+        rule=at_least(0),
+    )
     schedule_policy: Literal["lpm", "fcfs", "random", "dfs-weight"] = option(
         "lpm", "scheduling", "who comes first: longest cached prefix, arrival, chance, tree order"
     )

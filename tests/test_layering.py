@@ -91,6 +91,7 @@ WITHOUT_JAX = [
     "sgjax.engine.process",
     "sgjax.engine.request",
     "sgjax.engine.limits",
+    "sgjax.engine.pace",
     "sgjax.engine.plan",
     "sgjax.engine.policy",
     "sgjax.engine.reserve",

@@ -83,6 +83,7 @@ class Engine:
         self._info = setup.info
         self._runner = setup.runner
         self._scheduler = setup.scheduler
+        self._pace = setup.pace
         self._inbox = inbox
         self._send = send
         self._watchdog = watchdog
@@ -152,6 +153,7 @@ class Engine:
             raise failure
         if programs.is_complete:
             self._ready = True
+            self._scheduler.pace = self._pace
             if self._compiles is not None:
                 self._compiles.count = 0
             self._send([Ready(self._clock.seconds)])

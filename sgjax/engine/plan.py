@@ -6,13 +6,14 @@ import numpy as np
 
 from sgjax.engine.batch import Batch, Row, ranges
 from sgjax.engine.limits import Limits
+from sgjax.engine.pace import Pace
 from sgjax.engine.request import Request
 
 
 class Plan:
     """The rows of a step so far."""
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: Limits, pace: Pace | None = None):
         self.restarted: list[Request] = []
         self.shared: np.ndarray | None = None
         """Of the rows that decode, as Batch has it."""
@@ -26,10 +27,13 @@ class Plan:
         self._single_pages = np.zeros((3, 0), np.int32)
         self._runs: list[tuple[int, int, int]] = []
         self._pages = array("i")
+        self._pace = pace
         self._page_size = limits.page_size
         self._tokens_left = limits.max_step_tokens
         self._logits_left = limits.max_logits
         self._prefill_left = limits.max_prefill_tokens
+        self._long_left = limits.max_step_tokens
+        self._num_tokens = 0
         self._has_prefill = False
 
     @property
@@ -49,6 +53,25 @@ class Plan:
         self._decode_columns[1] = self._decode_columns[4] = starts
         self._tokens_left -= len(requests)
         self._logits_left -= len(requests)
+        self._num_tokens += len(requests)
+
+    def keep_pace(self, num_waiting: int, start: int) -> None:
+        """Limits what prompts get of the step, for those who decode: see Pace.share."""
+        if self._pace is None:
+            return
+        share = self._pace.share(
+            len(self._decoding),
+            int(self._decode_columns[1].sum()),
+            num_waiting=num_waiting,
+            start=start,
+        )
+        if share is not None:
+            self._tokens_left = min(self._tokens_left, share.num_tokens)
+            self._long_left = share.num_long
+
+    def has_room(self, request: Request) -> bool:
+        """Whether the share of long prompts is not used up, if this is one."""
+        return self._long_left > 0 or not self._is_long(request)
 
     def add_page_each(self, slots: np.ndarray, columns: np.ndarray, pages: array) -> None:
         """Notes that the table of each slot has one more page, in this column."""
@@ -59,8 +82,9 @@ class Plan:
         self._runs.append((slot, column, len(pages)))
         self._pages += pages
 
-    def chunk(self, request: Request, max_tokens: int) -> Row | None:
+    def chunk(self, request: Request, max_tokens: int, *, is_last: bool) -> Row | None:
         """The longest row that has room here and ends at most at the request's token `max_tokens`.
+        If it is the step's last, it may be trimmed to a size.
 
         A row that does not reach the last known token ends with a page where it can, so that what
         is left begins with one.
@@ -69,7 +93,11 @@ class Plan:
         room = self._tokens_left
         if self._has_prefill:
             room = min(room, self._prefill_left)
+        if self._is_long(request):
+            room = min(room, self._long_left)
         end = min(known, max_tokens, start + room)
+        if is_last and self._pace is not None:
+            end = start + self._pace.trimmed(self._num_tokens, end - start)
         first = _first_logits(request, start)
         if first is not None:
             end = min(end, first + self._logits_left)
@@ -88,9 +116,15 @@ class Plan:
     def add_chunk(self, row: Row) -> None:
         self._has_prefill = True
         (self._single if row.num_tokens == 1 else self._longer).append(row)
+        if self._is_long(row.request):
+            self._long_left -= row.num_tokens
+        self._num_tokens += row.num_tokens
         self._tokens_left -= row.num_tokens
         self._prefill_left -= row.num_tokens
         self._logits_left -= row.num_logits
+
+    def _is_long(self, request: Request) -> bool:
+        return self._pace is not None and self._pace.is_long(request)
 
     def batch(self) -> Batch:
         others = Batch.of(self._single + self._longer)

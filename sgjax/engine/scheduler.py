@@ -26,6 +26,7 @@ from sgjax.cache.prefix_cache import Imbalance, PrefixCache
 from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.limits import Limits
 from sgjax.engine.messages import Logprobs
+from sgjax.engine.pace import Pace
 from sgjax.engine.plan import Plan
 from sgjax.engine.policy import Policy, WaitingQueue
 from sgjax.engine.request import NO_SLOT, FinishReason, Request
@@ -91,6 +92,8 @@ class Scheduler:
         self._num_arrived = 0
         self.only: set[Request] | None = None
         """The only waiting requests that may start now, if not None."""
+        self.pace: Pace | None = None
+        """Keeps prompts from holding up those who decode; None: whatever has room is computed."""
         self._reserve = Reserve(limits.page_size, conservativeness)
         self._sharing = sharing
 
@@ -242,7 +245,7 @@ class Scheduler:
             if self._pending:
                 return None
             rows = self._retract()
-        plan = Plan(self.limits)
+        plan = Plan(self.limits, self.pace)
         self._plan_decode(plan, rows)
         self._plan_prefill(plan)
         self._plan_new(plan)
@@ -292,19 +295,24 @@ class Scheduler:
 
     def _plan_prefill(self, plan: Plan) -> None:
         """The next chunks of prompts that were begun."""
-        for request in list(self._prefilling):
+        begun = list(self._prefilling)
+        longest = max((request.num_computed for request in begun), default=0)
+        plan.keep_pace(len(begun) + len(self._waiting), longest)
+        for request in begun:
             if plan.is_full:
                 break
-            self._plan_chunk(request, plan)
+            is_last = request is begun[-1] and not self._waiting
+            self._plan_chunk(request, plan, is_last=is_last)
 
-    def _plan_chunk(self, request: Request, plan: Plan) -> bool:
+    def _plan_chunk(self, request: Request, plan: Plan, *, is_last: bool) -> bool:
         """Plans and books as much of a request as there is room for; False: nothing."""
         size = self.limits.page_size
         if request.num_computed == len(request.pages) * size == request.num_cache_pages * size:
             # Another request may have computed what comes next, even in this step.
             self._cache.extend(request, request.hit_limit)
             request.num_computed = len(request.pages) * size
-        row = plan.chunk(request, (len(request.pages) + self._cache.num_available) * size)
+        most = (len(request.pages) + self._cache.num_available) * size
+        row = plan.chunk(request, most, is_last=is_last)
         if row is None:
             return False
         self._cache.grow(request, -(-row.end // size))
@@ -330,26 +338,36 @@ class Scheduler:
                 break
             if self.only is not None and request not in self.only:
                 continue
-            self._cache.extend(request, request.hit_limit)
+            self._find(request)
             needed = promised + reserve.pages(request)
             fits = needed <= self._cache.num_available or not self.num_running
-            if not fits or not self._start(request, plan):
+            has_room = plan.has_room(request)
+            if not (fits and has_room and self._start(request, plan)):
                 self._cache.release(request, 0)
-                break
+                if has_room:
+                    break
+                continue
             promised += reserve.pages(request)
+
+    def _find(self, request: Request) -> None:
+        """Gives a waiting request the pages of the tree that are its own."""
+        self._cache.extend(request, request.hit_limit)
+        request.num_computed = len(request.pages) * self.limits.page_size
+        if not request.num_retractions:
+            request.num_cached = request.num_computed
 
     def _start(self, request: Request, plan: Plan) -> bool:
         """Makes a request run, if its first chunk has room."""
-        num_found = request.num_computed = len(request.pages) * self.limits.page_size
+        num_found = request.num_computed
+        is_last = len(self._waiting) == 1
         request.slot = self._slots.pop()
         self._prefilling[request] = 0
-        if not self._plan_chunk(request, plan):
+        if not self._plan_chunk(request, plan, is_last=is_last):
             self._stop(request)
             return False
         self._waiting.admit(request)
         plan.restarted.append(request)
         if not request.num_retractions:
-            request.num_cached = num_found
             self.stats.prompt_tokens += request.num_prompt
             self.stats.cached_tokens += num_found
         return True

@@ -15,7 +15,9 @@ from sgjax.config import ServeConfig
 from sgjax.engine import sizing
 from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_rows
 from sgjax.engine.compile_cache import use_compile_cache
+from sgjax.engine.costs import step_cost
 from sgjax.engine.messages import EngineInfo, Progress
+from sgjax.engine.pace import Pace
 from sgjax.engine.runner import Model, ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
@@ -47,6 +49,8 @@ class Setup:
     runner: ModelRunner
     scheduler: Scheduler
     info: EngineInfo
+    pace: Pace | None
+    """The scheduler's, as soon as every program is compiled."""
 
 
 def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Setup:
@@ -109,7 +113,8 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         seed=config.random_seed or 0,
         sharing=_sharing(buckets, shape),
     )
-    return Setup(runner, scheduler, _info(config, cfg, folder, shape, dtype, devices))
+    info = _info(config, cfg, folder, shape, dtype, devices)
+    return Setup(runner, scheduler, info, _pace(config, cfg, buckets))
 
 
 def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
@@ -129,6 +134,13 @@ def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> 
 def _sharing(buckets: list[Bucket], shape: CacheShape) -> Sharing | None:
     min_rows = min_shared_rows(buckets)
     return None if min_rows is None else Sharing(shape.page_size, min_rows=min_rows)
+
+
+def _pace(config: ServeConfig, cfg: ModelConfig, buckets: list[Bucket]) -> Pace | None:
+    if not config.max_itl_ratio:
+        return None
+    sizes = {bucket.num_tokens for bucket in buckets if not bucket.only_decode}
+    return Pace(cost=step_cost(cfg), sizes=sorted(sizes), max_ratio=config.max_itl_ratio)
 
 
 def _cache_shape(

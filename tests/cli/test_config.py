@@ -24,6 +24,7 @@ BAD = [
     ("max_prefill_tokens", 0, "an integer of at least 1"),
     ("chunked_prefill_size", -2, "an integer of at least -1"),
     ("schedule_conservativeness", -0.1, "a number of at least 0"),
+    ("max_itl_ratio", -1, "a number of at least 0"),
     ("schedule_policy", "best", "one of lpm, fcfs, random, dfs-weight"),
     ("random_seed", -1, "from 0 to 2\\*\\*63 - 1"),
     ("watchdog_timeout_s", 0, "a number above 0"),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from sgjax.engine.limits import Limits
+from sgjax.engine.pace import Pace, StepCost
 from sgjax.engine.sharing import Sharing
 from sgjax.errors import NeverFits
 from tests.engine.paged_device import VOCAB, make_limits
@@ -38,6 +39,25 @@ def limits(draw) -> Limits:
         max_step_tokens=draw(st.sampled_from([4, 9, 16, 64])),
         max_prefill_tokens=draw(st.sampled_from([4, 20, 64])),
         max_logits=draw(st.sampled_from([3, 8, 16])),
+    )
+
+
+@st.composite
+def paces(draw) -> Pace:
+    cost = StepCost(
+        step=draw(st.sampled_from([0.0, 8.0])),
+        per_cached=draw(st.sampled_from([0.0, 0.1])),
+        per_pair=draw(st.sampled_from([0.0, 0.5])),
+    )
+    return Pace(
+        cost=cost,
+        sizes=draw(st.sampled_from([(), (4, 8, 16, 32, 64)])),
+        max_ratio=draw(st.sampled_from([0.0, 1.0, 2.5])),
+        many=draw(st.integers(0, 3)),
+        burst=draw(st.sampled_from([1, 6, 64])),
+        long=draw(st.sampled_from([0, 3, 20])),
+        min_share=draw(st.sampled_from([1, 4])),
+        worth_trimming=draw(st.sampled_from([1, 8])),
     )
 
 
@@ -85,6 +105,10 @@ class Life(RuleBasedStateMachine):
         )
         for fields in wave:
             self.add(fields, 1)
+
+    @rule(pace=paces())
+    def get_another_pace(self, pace):
+        self.simulation.scheduler.pace = pace
 
     def check_refusal(self, fields):
         limits = self.simulation.scheduler.limits

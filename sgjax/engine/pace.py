@@ -1,0 +1,110 @@
+"""How much of prompts a step may compute while others decode, who wait for it.
+
+A step that computes prompts takes longer than one that only decodes, and large steps cost least a
+token. So it depends on who waits:
+
+- Where nobody decodes, or many wait for their first token, steps are as large as they can be.
+- Else a step has at most `burst` tokens: most prompts need one such step, and delay others once.
+- A long prompt needs many. It gets as much of a step as keeps the step within `max_ratio` times
+  what it would take without: others hardly notice, and shorter prompts overtake it.
+
+What a step takes is estimated from the model's sizes, not measured: plans are the same in every
+run.
+"""
+
+import bisect
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sgjax.engine.request import Request
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCost:
+    """What a step costs. The unit is what one more token takes at the beginning of a prompt."""
+
+    step: float
+    """What every step takes, however small: the weights are read."""
+    per_cached: float
+    """What a decoding row takes for each cached token, which it reads."""
+    per_pair: float
+    """What a prompt's token takes for each token before it."""
+
+    def of_prompt(self, start: int, count: int) -> float:
+        """`count` tokens of a prompt, behind `start` others."""
+        return count * (1 + (start + count / 2) * self.per_pair)
+
+
+class Share(NamedTuple):
+    """What prompts get of a step."""
+
+    num_tokens: int
+    """In all."""
+    num_long: int
+    """Of these, for long prompts."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Shares steps between those who decode and those who wait for their first token."""
+
+    cost: StepCost
+    """Of the model's steps."""
+    sizes: Sequence[int]
+    """The numbers of tokens that steps with prompts are padded to, smallest first."""
+    max_ratio: float
+    """How much longer than without a long prompt a step may take, about; at least 1."""
+    many: int = 16
+    """More requests than these that wait for their first token are many."""
+    burst: int = 2048
+    """Tokens of a step that not many wait for."""
+    long: int = 4096
+    """A prompt is long that costs more than so many tokens."""
+    min_share: int = 64
+    """A long prompt always gets so many tokens of a step."""
+    worth_trimming: int = 512
+    """Steps of fewer tokens take about as long as any."""
+
+    def share(
+        self, num_rows: int, num_cached: int, *, num_waiting: int, start: int
+    ) -> Share | None:
+        """What prompts get of a step in which `num_rows` rows decode; None: whatever has room.
+
+        Args:
+            num_cached: the cached tokens of these rows, together.
+            num_waiting: requests that have no token yet.
+            start: how far the prompt is computed of which most is.
+        """
+        if not num_rows or num_waiting > self.many:
+            return None
+        alone = self.cost.step + num_rows + num_cached * self.cost.per_cached
+        room = (self.max_ratio - 1) * alone / (1 + start * self.cost.per_pair)
+        num_long = self._fitted(num_rows, max(int(room), self.min_share))
+        return Share(max(self.burst - num_rows, num_long), num_long)
+
+    def is_long(self, request: Request) -> bool:
+        """Whether what was not found in the cache of what the request knows is long."""
+        found = request.num_cached
+        return self.cost.of_prompt(found, request.num_known - found) > self.long
+
+    def trimmed(self, used: int, count: int) -> int:
+        """`count` tokens at the end of a step of `used` others, or fewer, where it is cheaper to
+        fill a size and to leave the rest to the next step than to be padded to the next size."""
+        total = used + count
+        size, padded = self._around(total)
+        is_worth_it = size >= self.worth_trimming and 2 * (total - size) <= padded - size
+        return self._fitted(used, count) if is_worth_it else count
+
+    def _fitted(self, used: int, count: int) -> int:
+        """`count` tokens, or fewer that fill a size, where that leaves at least half of them."""
+        size, _ = self._around(used + count)
+        return size - used if 2 * (size - used) >= count else count
+
+    def _around(self, total: int) -> tuple[int, int]:
+        """The largest size up to `total`, or 0, and the smallest from it on, or `total`."""
+        at = bisect.bisect_left(self.sizes, total)
+        padded = self.sizes[at] if at < len(self.sizes) else total
+        if padded == total:
+            return total, total
+        return (self.sizes[at - 1] if at else 0), padded
