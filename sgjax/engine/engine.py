@@ -37,8 +37,9 @@ from sgjax.engine.outbox import Outbox
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import Request
-from sgjax.engine.runner import LaunchedStep, describe
+from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.setup import Setup, prepare
+from sgjax.engine.step_programs import describe
 from sgjax.engine.watchdog import Watchdog
 from sgjax.sampling_params import MAX_NEW_TOKENS
 

@@ -18,10 +18,11 @@ from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.costs import step_cost
 from sgjax.engine.messages import EngineInfo, Progress
 from sgjax.engine.pace import Pace
-from sgjax.engine.runner import Model, ModelRunner
+from sgjax.engine.runner import ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
+from sgjax.engine.step_programs import Model
 from sgjax.models import decoder, read_model_config
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.mesh import Placement, make_mesh

@@ -11,8 +11,8 @@ import pytest
 
 from sgjax.config import ServeConfig
 from sgjax.engine.buckets import Bucket
-from sgjax.engine.runner import describe
 from sgjax.engine.setup import prepare
+from sgjax.engine.step_programs import describe
 from tests.models.published import MODELS
 
 pytestmark = pytest.mark.device

@@ -1,0 +1,198 @@
+"""What runs on the device: the arrays that steps hand on, and every program that changes them."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int16, Int32
+
+from sgjax.cache.kv_cache import LayerKV
+from sgjax.engine import compiler_options, sampler
+from sgjax.engine.buckets import Bucket
+from sgjax.engine.programs import Key, Source
+from sgjax.engine.sample_step import sample_layout
+from sgjax.engine.sampler import Variant
+from sgjax.engine.step import CacheShape, forward_layout, unpack_forward, update_tables
+
+PIECE = 1024
+"""Entries of one call of the small programs: longer lists take several calls."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model as a plain function of plain arrays: forward(params, kv, step) -> (logits, kv)."""
+
+    forward: Callable[..., Any]
+    params: Any
+    init_kv: Callable[[int], list[LayerKV]]
+    vocab_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceState:
+    """All that steps change on the device; every step replaces it, its arrays are donated."""
+
+    kv: list[LayerKV]
+    tables: Int32[Array, "slots C"]
+    last_tokens: Int32[Array, "slots"]
+    seen: Int16[Array, "slots V"]
+    inbox: Int32[Array, "I"]
+    """What the host says of a step: the sampler's vector, then the forward program's. It is one
+    array for good: a recorded CUDA graph whose arrays stay in place need not be told new ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPrograms:
+    """The programs of an engine, by key:
+
+    ("load", size)                      puts a vector of the host into the inbox
+    ("forward", bucket)                 the model: from the inbox and the state to logits
+    ("sample", num_logits, variant)     from logits to tokens
+    ("bias", num_logits), "tables", "seen"      what a step needs rarely
+    """
+
+    model: Model
+    shape: CacheShape
+    buckets: list[Bucket]
+    mesh: Mesh
+    has_graphs: bool
+
+    @property
+    def serving_keys(self) -> list[Key]:
+        """The smallest closed set: with these, every step can run."""
+        last = self.buckets[-1]
+        keys: list[Key] = [("forward", last), ("bias", last.num_logits), "tables", "seen"]
+        keys += [("load", size) for size in self.inbox_sizes]
+        return keys + [("sample", last.num_logits, variant) for variant in Variant]
+
+    @functools.cached_property
+    def inbox_sizes(self) -> list[int]:
+        """The lengths of all vectors that may be sent, the longest last."""
+        return sorted({padded(self._forward_part(bucket).stop) for bucket in self.buckets})
+
+    def new_state(self) -> DeviceState:
+        """An empty cache, and all the rest."""
+        slots = self.shape.num_slots
+        make = functools.partial(jnp.zeros, device=self._replicated)
+        return DeviceState(
+            kv=self.model.init_kv(self.shape.num_cache_slots),
+            tables=make((slots, self.shape.max_pages_per_request), jnp.int32),
+            last_tokens=make((slots,), jnp.int32),
+            seen=make((slots, self.model.vocab_size), jnp.int16),
+            inbox=make((self.inbox_sizes[-1],), jnp.int32),
+        )
+
+    def sources(self, state: DeviceState) -> dict[Key, Source]:
+        """How each is lowered and compiled, for the shapes of a state."""
+        given = jax.tree.map(_abstract, vars(state))
+        return dict(itertools.chain(self._forward(given), self._sample(given), self._small(given)))
+
+    @property
+    def _replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def _forward(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+        state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]
+        params = jax.tree.map(_abstract, self.model.params)
+        platform = self.mesh.devices.flat[0].platform
+        for bucket in reversed(self.buckets):
+            program = jax.jit(
+                functools.partial(self._run_model, bucket),
+                donate_argnums=(1, 2),
+                out_shardings=(self._replicated, given["kv"][0].k.sharding, self._replicated),
+            )
+            compilation = compiler_options.of_forward(
+                bucket.num_tokens, platform, has_graphs=self.has_graphs
+            )
+            lower = functools.partial(program.lower, params, *state)
+            yield ("forward", bucket), Source(lower, compilation)
+
+    def _run_model(
+        self,
+        bucket: Bucket,
+        params: Any,
+        kv: list[LayerKV],
+        tables: Array,
+        last_tokens: Array,
+        inbox: Array,
+    ) -> tuple[Array, list[LayerKV], Array]:
+        vector = inbox[self._forward_part(bucket)]
+        step, tables = unpack_forward(vector, tables, last_tokens, bucket=bucket, shape=self.shape)
+        logits, kv = self.model.forward(params, kv, step)
+        return logits, kv, tables
+
+    def _forward_part(self, bucket: Bucket) -> slice:
+        """Where the forward program's vector lies in the inbox: after the sampler's."""
+        start = sample_layout(bucket.num_logits).size
+        return slice(start, start + forward_layout(bucket, self.shape).size)
+
+    def _sample(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+        state = [given[name] for name in ("last_tokens", "seen", "inbox")]
+        for count, variant in itertools.product(self._logits_sizes, Variant):
+            x = self._logits(count)
+            sample = functools.partial(sampler.sample, variant=variant)
+            key = ("sample", count, variant)
+            yield key, self._source(sample, x, x, *state, donate=(2, 3))
+
+    def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+        ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
+        floats = self._input(jnp.float32, PIECE)
+        for size in self.inbox_sizes:
+            vector = self._input(jnp.int32, size)
+            yield ("load", size), self._source(load_inbox, given["inbox"], vector, donate=0)
+        for count in self._logits_sizes:
+            x = self._logits(count)
+            yield ("bias", count), self._source(sampler.add_bias, x, ints, ints, floats)
+        yield "tables", self._source(update_tables, given["tables"], ints, ints, donate=0)
+        slot, is_first = self._input(jnp.int32), self._input(jnp.bool_)
+        seen = given["seen"]
+        yield (
+            "seen",
+            self._source(sampler.restart_seen, seen, slot, is_first, ints, counts, donate=0),
+        )
+
+    @property
+    def _logits_sizes(self) -> list[int]:
+        """The largest first, as it is compiled first."""
+        return sorted({bucket.num_logits for bucket in self.buckets}, reverse=True)
+
+    def _logits(self, count: int) -> jax.ShapeDtypeStruct:
+        return self._input(jnp.float32, count, self.model.vocab_size)
+
+    def _source(
+        self, function: Callable[..., Any], *given: Any, donate: int | tuple[int, ...] = ()
+    ) -> Source:
+        program = jax.jit(function, donate_argnums=donate, out_shardings=self._replicated)
+        return Source(functools.partial(program.lower, *given))
+
+    def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
+
+
+def load_inbox(inbox: Int32[Array, "I"], vector: Int32[Array, "n"]) -> Int32[Array, "I"]:
+    """The inbox with `vector` at its beginning."""
+    return jax.lax.dynamic_update_slice(inbox, vector, (0,))
+
+
+def padded(size: int) -> int:
+    """A power of two, so that few programs load the vectors of all buckets."""
+    return max(1024, 1 << (size - 1).bit_length())
+
+
+def describe(key: Key) -> str:
+    """A program's key, for people."""
+    match key:
+        case (kind, size):
+            return f"{kind} {size}"
+        case (kind, size, Variant(value=variant)):
+            return f"{kind} {size} {variant}"
+    return str(key)
+
+
+def _abstract(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
