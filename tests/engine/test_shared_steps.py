@@ -63,7 +63,7 @@ def engine(request, tmp_path_factory):
         engine = Lockstep(model_path=str(folder), **options | OPTIONS[request.param])
         stack.callback(engine.close)
         for compiling in engine.setup.runner.programs._futures:
-            compiling.result()
+            compiling.result().result()  # traced, then compiled
         yield engine
 
 
