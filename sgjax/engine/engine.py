@@ -36,7 +36,7 @@ from sgjax.engine.messages import (
 from sgjax.engine.outbox import Outbox
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
-from sgjax.engine.request import Request
+from sgjax.engine.request import FinishReason, Request
 from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.setup import Setup, prepare
 from sgjax.engine.step_programs import describe
@@ -253,7 +253,12 @@ class Engine:
         return launched
 
     def _read(self, step: LaunchedStep) -> None:
-        drawn, outputs = self._scheduler.update(step.batch, step.read())
+        running = [request for request in step.batch.requests if request.finish_reason is None]
+        try:
+            drawn, outputs = self._scheduler.update(step.batch, step.read())
+        except Exception as error:
+            self._end_lost(running, error)
+            raise
         self._quarantine.clear(step.batch.requests)
         self._counters.steps += 1
         self._counters.step_seconds += min(step.clock.seconds, self._last_read.seconds)
@@ -266,6 +271,14 @@ class Engine:
         if requests:
             self._send([self._outbox.last(request) for request in requests])
 
+    def _end_lost(self, requests: list[Request], error: Exception) -> None:
+        """Fails those that ended in a step whose results could not be booked to the end: nobody was
+        told, and they cannot go on."""
+        lost = [request for request in requests if request.finish_reason is not None]
+        for request in lost:
+            request.finish_reason = FinishReason("abort", message=_blame(error), failed=True)
+        self._end(lost)
+
     def _recover(self, batches: list[Batch], error: Exception) -> None:
         """After a failed step: the device's state is made anew, whoever is to blame fails, all the
         others are computed again."""
@@ -275,8 +288,7 @@ class Engine:
         self._runner.reset()
         self._scheduler.reset_cache()
         if guilty is not None:
-            reason = f"The engine failed on this request: {type(error).__name__}: {error}"
-            self._end(self._scheduler.fail([guilty], reason))
+            self._end(self._scheduler.fail([guilty], _blame(error)))
         elif not batches:
             raise error  # no request is to blame: planning itself failed
 
@@ -296,3 +308,7 @@ class _Counters:
     steps: int = 0
     step_seconds: float = 0.0
     plan_seconds: float = 0.0
+
+
+def _blame(error: Exception) -> str:
+    return f"The engine failed on this request: {type(error).__name__}: {error}"

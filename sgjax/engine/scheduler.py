@@ -498,7 +498,8 @@ class Scheduler:
         """Starts all over, for an engine that has lost the device's state: nothing is computed, all
         running requests wait again with the tokens they have, results of pending steps are void."""
         self._pending.clear()
-        running = self.running
+        # One that ended has a place still only if something broke while it was taken away.
+        running = [request for request in self.running if request.finish_reason is None]
         self._prefilling.clear()
         self._decoding.clear()
         self._slots = list(range(self.limits.num_slots - 1, -1, -1))

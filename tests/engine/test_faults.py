@@ -132,3 +132,28 @@ def test_lost_pages_are_found_when_nothing_comes_for_a_while(engine):
     assert engine.scheduler.stats.page_imbalance == before + 1
     assert engine.generate([5, 6, 7], max_new_tokens=3).token_ids == plain([5, 6, 7], 3)
     engine.scheduler.check_invariants()
+
+
+def test_a_request_whose_end_cannot_be_booked_fails_and_the_others_go_on(engine, monkeypatch):
+    engine.forget()
+    cache = engine.scheduler._cache
+    release = cache.release
+
+    def failing(request, *arguments):
+        if request.rid == "bad" and request.finish_reason is not None:
+            raise IndexError("a page that is not there")
+        return release(request, *arguments)
+
+    monkeypatch.setattr(cache, "release", failing)
+    for rid, first in (("before", 4), ("bad", 5), ("after", 6)):
+        engine.submit(rid, [first] * 9, max_new_tokens=5, ignore_eos=True)
+    engine.submit("longer", [7] * 9, max_new_tokens=9, ignore_eos=True)
+    engine.finish()
+    assert engine.deltas["bad"].finish.failed
+    assert "a page that is not there" in engine.deltas["bad"].finish.message
+    told = [rid for rid in ("before", "after") if not engine.deltas[rid].finish.failed]
+    for rid in told:
+        assert engine.deltas[rid].token_ids == plain([4 if rid == "before" else 6] * 9, 5)
+    assert engine.deltas["longer"].token_ids == plain([7] * 9, 9)
+    monkeypatch.undo()
+    assert engine.generate([5, 6, 7], max_new_tokens=3).token_ids == plain([5, 6, 7], 3)
