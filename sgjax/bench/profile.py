@@ -1,6 +1,6 @@
 """Where a step's time goes: the device's kernels by name, from a profile of some steps.
 
-    python -m sgjax.bench.profile --model FOLDER --load-format dummy --decode 1,64 --prefill 1x8192
+    python -m sgjax.bench.profile --shape llama-3.1-8b [--decode 1,64,256] [--prefill 1x8192]
 
 "decode" steps have one new token a row, after --context tokens; a "prefill" of 8x2048 computes 8
 prompts of 2048 tokens. A kernel is named by the operation that it was made for; "waiting" is the
@@ -19,10 +19,12 @@ from pathlib import Path
 
 import jax
 
+from sgjax.bench.shapes import shape_folder
 from sgjax.config import ServeConfig
 from sgjax.engine.engine import Engine
 from sgjax.engine.messages import Command, Delta, Event, Submit, Tokens
-from sgjax.engine.programs import Stopwatch
+from sgjax.engine.programs import Key
+from sgjax.engine.sampler import Variant
 from sgjax.engine.setup import prepare
 from sgjax.engine.watchdog import Watchdog
 from sgjax.sampling_params import SamplingParams
@@ -34,14 +36,19 @@ LINES = 14
 class HandTurned:
     """An engine whose loop is turned step by step, by whoever wants to look at one."""
 
-    def __init__(self, config: ServeConfig):
+    def __init__(self, config: ServeConfig, sizes: set[int]):
+        """Compiles what runs steps of about `sizes` tokens, and the largest."""
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._setup = prepare(config, lambda _: None)
         self._watchdog = Watchdog(600, print)
         self._engine = Engine(config, self._setup, self._inbox, self._take, self._watchdog)
-        self._engine.start()
-        while not self._setup.runner.programs.is_complete:
-            self._engine.turn()
+        runner = self._setup.runner
+        wanted = [b for b in runner.blueprint.buckets if b.num_tokens in sizes and not b.shared]
+        keys: set[Key] = set(runner.blueprint.serving_keys)
+        for bucket in wanted:
+            count = bucket.num_logits
+            keys |= {("forward", bucket), ("sample", count, Variant.GREEDY), ("bias", count)}
+        runner.programs.compile(keys, lambda *_: None)
         self._random = random.Random(0)
         self._counts: dict[str, int] = {}
 
@@ -147,27 +154,29 @@ def profile_prefill(engine: HandTurned, rows: int, length: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--load-format", default="auto")
-    parser.add_argument("--context-length", type=int)
+    parser.add_argument("--shape", default="llama-3.1-8b")
+    parser.add_argument("--context-length", type=int, default=16384)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--decode", default="1,64,256")
     parser.add_argument("--prefill", default="1x8192,32x1024")
     options = parser.parse_args()
-    config = ServeConfig(
-        model_path=options.model,
-        load_format=options.load_format,
-        skip_tokenizer_init=True,
-        context_length=options.context_length,
-    )
-    clock = Stopwatch()
-    engine = HandTurned(config)
-    print(f"ready after {clock.seconds:.1f} s", flush=True)
-    for rows in filter(None, options.decode.split(",")):
-        profile_decode(engine, int(rows), options.context)
-    for shape in filter(None, options.prefill.split(",")):
-        rows, length = shape.split("x")
-        profile_prefill(engine, int(rows), int(length))
+    decode = [int(rows) for rows in filter(None, options.decode.split(","))]
+    prefill = [
+        (int(rows), int(length))
+        for rows, length in (text.split("x") for text in filter(None, options.prefill.split(",")))
+    ]
+    with shape_folder(options.shape) as folder:
+        config = ServeConfig(
+            model_path=str(folder),
+            load_format="dummy",
+            skip_tokenizer_init=True,
+            context_length=options.context_length,
+        )
+        engine = HandTurned(config, {*decode, *(rows * length for rows, length in prefill)})
+    for rows in decode:
+        profile_decode(engine, rows, options.context)
+    for rows, length in prefill:
+        profile_prefill(engine, rows, length)
     engine.close()
 
 

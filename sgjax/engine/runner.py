@@ -52,9 +52,14 @@ class ModelRunner:
         self._shape = shape
         self._buckets = buckets
         self._params = SampleParams(shape.num_slots)
-        self._blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs)
-        self._state = self._blueprint.new_state()
-        self.programs = Programs(self._blueprint.sources(self._state), num_compile_threads)
+        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs)
+        self._state = self.blueprint.new_state()
+        self.programs = Programs(self.blueprint.sources(self._state), num_compile_threads)
+
+    @property
+    def params(self) -> Any:
+        """The model's weights."""
+        return self._model.params
 
     @property
     def state(self) -> DeviceState:
@@ -64,12 +69,12 @@ class ModelRunner:
     @property
     def serving_keys(self) -> list[Key]:
         """The smallest closed set of programs: with these, every step can run."""
-        return self._blueprint.serving_keys
+        return self.blueprint.serving_keys
 
     def reset(self) -> None:
         """Makes the device's state anew: after a failed step the old one may be lost."""
         del self._state  # there is no room for two
-        self._state = self._blueprint.new_state()
+        self._state = self.blueprint.new_state()
 
     def launch(self, batch: Batch) -> LaunchedStep:
         """Starts a step; its results can be read later. The host does not wait for the device."""

@@ -73,7 +73,7 @@ class StepPrograms:
     @functools.cached_property
     def inbox_sizes(self) -> list[int]:
         """The lengths of all vectors that may be sent, the longest last."""
-        return sorted({padded(self._forward_part(bucket).stop) for bucket in self.buckets})
+        return sorted({padded(self.forward_part(bucket).stop) for bucket in self.buckets})
 
     def new_state(self) -> DeviceState:
         """An empty cache, and all the rest."""
@@ -121,12 +121,12 @@ class StepPrograms:
         last_tokens: Array,
         inbox: Array,
     ) -> tuple[Array, list[LayerKV], Array]:
-        vector = inbox[self._forward_part(bucket)]
+        vector = inbox[self.forward_part(bucket)]
         step, tables = unpack_forward(vector, tables, last_tokens, bucket=bucket, shape=self.shape)
         logits, kv = self.model.forward(params, kv, step)
         return logits, kv, tables
 
-    def _forward_part(self, bucket: Bucket) -> slice:
+    def forward_part(self, bucket: Bucket) -> slice:
         """Where the forward program's vector lies in the inbox: after the sampler's."""
         start = sample_layout(bucket.num_logits).size
         return slice(start, start + forward_layout(bucket, self.shape).size)
