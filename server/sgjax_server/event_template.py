@@ -7,6 +7,10 @@ from typing import Any
 from sgjax_server.sse import event
 
 
+_MARK = uuid.uuid4().hex
+"""Stands for values; nobody can know it, and write it into a request."""
+
+
 class EventTemplate:
     """An event whose form is encoded once; only what changes is encoded each time.
 
@@ -16,7 +20,7 @@ class EventTemplate:
     def __init__(self, form: Callable[..., Any], num_values: int = 1):
         """`form` makes the event's object from stand-ins for the values, in the order in which they
         stand in it."""
-        marks = [uuid.uuid4().hex for _ in range(num_values)]
+        marks = [f"{_MARK}.{number}" for number in range(num_values)]
         rest = event(form(*marks))
         self._parts: list[bytes | bytearray] = []
         for mark in marks:

@@ -5,12 +5,14 @@ this server could do; a name in UNSUPPORTED, refused unless its value asks for n
 accepted with a warning in the log.
 """
 
+from array import array
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
 from sgjax.errors import ModelNotFound
+from sgjax.front.token_ids import MAX_ID, extremes, int32
 from sgjax.sampling_params import (
     MAX_LOGIT_BIAS,
     MAX_N,
@@ -21,7 +23,6 @@ from sgjax.sampling_params import (
     MAX_TOP_LOGPROBS,
 )
 
-MAX_ID = 2**31 - 1
 MAX_MESSAGES = 8192
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_ID)]
@@ -35,8 +36,10 @@ TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 
 def _check_prompts(value: Any) -> Any:
     """One of four shapes. Told apart by hand: a union's errors would speak of all four."""
-    if isinstance(value, str) or _are_texts(value) or _are_ids(value) or _are_lists_of_ids(value):
+    if isinstance(value, str) or _are_texts(value):
         return value
+    if (found := _ids_of(value)) is not None:
+        return found
     raise ValueError(
         "must be a string, a list of strings, a list of token ids (integers from 0), or a list of "
         "such lists; no list may be empty"
@@ -44,8 +47,10 @@ def _check_prompts(value: Any) -> Any:
 
 
 def _check_input_ids(value: Any) -> Any:
-    if value is None or _are_ids(value) or _are_lists_of_ids(value):
-        return value
+    if value is None:
+        return None
+    if (found := _ids_of(value)) is not None:
+        return found
     raise ValueError(
         "must be a list of token ids (integers from 0), or a list of such lists; no list may be "
         "empty"
@@ -56,18 +61,20 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
 
 
-def _are_ids(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and set(map(type, value)) == {int}  # bool, a subclass, is no id
-        and min(value) >= 0
-        and max(value) <= MAX_ID
-    )
+def _ids_of(value: Any) -> array | list[array] | None:
+    """A list of ids as int32, or a list of such lists; None if it is neither."""
+    if (ids := _one_list(value)) is not None:
+        return ids
+    if not isinstance(value, list) or not value:
+        return None
+    lists = [_one_list(each) for each in value]
+    found = [ids for ids in lists if ids is not None]
+    return found if len(found) == len(lists) else None
 
 
-def _are_lists_of_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_are_ids(ids) for ids in value)
+def _one_list(value: Any) -> array | None:
+    ids = int32(value) if isinstance(value, list) and value else None
+    return None if ids is None or extremes(ids)[0] < 0 else ids
 
 
 _ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_ID}

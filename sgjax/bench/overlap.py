@@ -9,6 +9,7 @@ step's results to the next one's. With overlap, a step should take as long as th
 import argparse
 import asyncio
 import random
+from array import array
 
 from sgjax.config import ServeConfig
 from sgjax.engine.local_client import LocalClient
@@ -33,7 +34,7 @@ async def measure(config: ServeConfig, num_rows: int, num_tokens: int) -> tuple[
 
     async def run(row: int) -> None:
         prompt = [chance.randrange(engine.info.vocab_size) for _ in range(PROMPT_TOKENS)]
-        async for delta in engine.generate(Submit(f"r{row}", prompt, params)):
+        async for delta in engine.generate(Submit(f"r{row}", array("i", prompt), params)):
             counts[row] += len(delta.token_ids)
 
     async def stats_at(count: int) -> EngineStats:

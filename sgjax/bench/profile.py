@@ -14,6 +14,7 @@ import queue
 import random
 import re
 import tempfile
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class HandTurned:
         params = SamplingParams(temperature=0.0, max_new_tokens=max_new_tokens, ignore_eos=True)
         for rid in self._counts:
             prompt = self._random.choices(range(self._setup.info.vocab_size), k=length)
-            self._inbox.put(Submit(rid, prompt, params))
+            self._inbox.put(Submit(rid, array("i", prompt), params))
 
     def turn(self, times: int) -> None:
         for _ in range(times):

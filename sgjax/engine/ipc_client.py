@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Self
 
-import msgspec
 import zmq
 import zmq.asyncio
 
 from sgjax import errors
 from sgjax.config import ServeConfig
+from sgjax.engine import messages
 from sgjax.engine.messages import Command, Event, Failed, Serving, Shutdown
 from sgjax.engine.process import COMMANDS, EVENTS, address
 from sgjax.engine.session import Session
@@ -50,7 +50,7 @@ class IpcClient(Session):
         self._events = zmq.asyncio.Context(self._context).socket(zmq.PULL)
         self._events.set_hwm(0)
         self._events.bind(address(self._folder, EVENTS))
-        self._encoder = msgspec.msgpack.Encoder()
+        self._encoder = messages.encoder()
         self._process = subprocess.Popen(
             [sys.executable, *engine, self._folder], stdin=subprocess.PIPE
         )
@@ -123,7 +123,7 @@ class IpcClient(Session):
         self._commands.send(self._encoder.encode(command), zmq.NOBLOCK)
 
     async def _listen(self) -> None:
-        decoder = msgspec.msgpack.Decoder(list[Event])
+        decoder = messages.decoder(list[Event])
         while True:
             events = decoder.decode(await self._events.recv())
             for event in events:

@@ -1,5 +1,6 @@
 """What front and engine say to each other, in one process or over a socket (msgpack)."""
 
+from array import array
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     """Generate: token ids in, Deltas out, the last with a finish reason."""
 
     rid: str
-    prompt_ids: list[int]
+    prompt_ids: array
+    """int32."""
     params: SamplingParams
     return_logprob: bool = False
     logprob_start: int | None = None
@@ -167,3 +169,13 @@ class EngineStats(msgspec.Struct, frozen=True):
 
 
 Event = Delta | Tokens | Refused | Reply | Progress | Serving | Ready | Failed
+
+
+def encoder() -> msgspec.msgpack.Encoder:
+    """Of messages."""
+    return msgspec.msgpack.Encoder(enc_hook=array.tobytes)
+
+
+def decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    """Of messages of this type."""
+    return msgspec.msgpack.Decoder(kind, dec_hook=lambda _, data: array("i", data))

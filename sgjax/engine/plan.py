@@ -127,12 +127,13 @@ class Plan:
         return self._pace is not None and self._pace.is_long(request)
 
     def batch(self) -> Batch:
-        others = Batch.of(self._single + self._longer)
-        columns = self._decode_columns
-        if others.requests:
+        requests, columns = self._decoding, self._decode_columns
+        if self._single or self._longer:
+            others = Batch.of(self._single + self._longer)
+            requests = requests + others.requests
             columns = np.concatenate([columns, others.columns], axis=1)
         return Batch(
-            self._decoding + others.requests,
+            requests,
             columns,
             len(self._decoding),
             self._table_updates(),

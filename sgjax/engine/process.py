@@ -17,6 +17,7 @@ import msgspec
 import zmq
 
 from sgjax.config import ServeConfig
+from sgjax.engine import messages
 from sgjax.engine.messages import Command, Event
 
 COMMANDS, EVENTS = "commands", "events"
@@ -47,7 +48,7 @@ def main(folder: str, run: Callable[..., None] | None = None) -> None:
     inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(commands, inbox), daemon=True).start()
 
-    encoder = msgspec.msgpack.Encoder()
+    encoder = messages.encoder()
     sending = threading.Lock()
 
     def send(batch: list[Event]) -> None:
@@ -70,7 +71,7 @@ def address(folder: str, name: str) -> str:
 
 
 def _receive(socket: zmq.Socket, inbox: "queue.SimpleQueue[Command]") -> None:
-    decoder = msgspec.msgpack.Decoder(Command)
+    decoder = messages.decoder(Command)
     while True:
         inbox.put(decoder.decode(socket.recv()))
 

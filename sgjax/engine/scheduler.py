@@ -247,8 +247,9 @@ class Scheduler:
             rows = self._retract()
         plan = Plan(self.limits, self.pace)
         self._plan_decode(plan, rows)
-        self._plan_prefill(plan)
-        self._plan_new(plan)
+        if self._prefilling or self._waiting:
+            self._plan_prefill(plan)
+            self._plan_new(plan)
         if plan.is_empty:
             self._rest()
             return None

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import itertools
 import uuid
+from array import array
 from collections.abc import Sequence
 
 from sgjax.engine.client import EngineClient
@@ -14,12 +15,12 @@ from sgjax.front.ledger import Ledger
 from sgjax.front.piece import Piece
 from sgjax.front.request import (
     GenerationRequest,
-    check_ids,
     check_params,
     fit,
     seed_of_sample,
 )
 from sgjax.front.stream import Observer, SampleStream
+from sgjax.front.token_ids import read_ids
 from sgjax.text import Tokenizer
 
 LONG_TEXT = 20_000
@@ -34,7 +35,7 @@ class Prompt:
     """A prompt as the engine reads it, under the name its caller may abort it by."""
 
     rid: str
-    ids: list[int]
+    ids: array
     text: str | None
     """As it was given; None if ids were."""
 
@@ -214,11 +215,10 @@ class Generator:
         rid = uuid.uuid4().hex if request.rid is None else request.rid
         if not 0 < len(rid) <= MAX_RID_CHARS:
             raise InvalidRequest(f"rid must have 1 to {MAX_RID_CHARS} characters.", param="rid")
-        if isinstance(request.prompt, str):
-            prompt = Prompt(rid, await self._tokens_of(request), request.prompt)
-        else:
-            prompt = Prompt(rid, request.prompt, None)
-        check_ids(prompt.ids, self.client.info.vocab_size)
+        text, given = None, request.prompt
+        if isinstance(given, str):
+            text, given = given, await self._tokens_of(request)
+        prompt = Prompt(rid, read_ids(given, self.client.info.vocab_size), text)
         check_params(request, len(prompt.ids), self.client.info.vocab_size)
         if self.tokenizer is None and request.params.stop:
             raise InvalidRequest(

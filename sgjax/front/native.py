@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,12 +116,12 @@ def _read_prompts(prompts: Any, input_ids: Any) -> tuple[list[Any], bool]:
     return [_ids(value)], False
 
 
-def _ids(value: Any) -> list[int]:
+def _ids(value: Any) -> Sequence[int]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InvalidRequest(
             "input_ids must be a list of token ids, or a list of such lists.", param="input_ids"
         )
-    return list(value)
+    return value if isinstance(value, array) else list(value)
 
 
 def _spread(name: str, value: Any, count: int, *, default: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Literal
 
 from sgjax.engine.messages import EngineInfo
@@ -13,7 +14,7 @@ from sgjax.sampling_params import MAX_TOP_LOGPROBS, SamplingParams
 class GenerationRequest:
     """One prompt, and how to go on from it `params.n` times."""
 
-    prompt: str | list[int]
+    prompt: str | Sequence[int]
     params: SamplingParams = dataclasses.field(default_factory=SamplingParams)
     rid: str | None = None
     """Its name, for aborts; None: a new one."""
@@ -27,22 +28,6 @@ class GenerationRequest:
     overflow: Literal["refuse", "cut"] = "refuse"
     """What becomes of max_new_tokens past the end of the context: an error, or cut to it (the
     finish reason is then "length")."""
-
-
-def check_ids(ids: list[int], vocab_size: int) -> None:
-    """Raises InvalidRequest for a prompt without tokens, or with ids that the model lacks."""
-    if not ids:
-        raise InvalidRequest("The prompt has no tokens. Send at least one.", param="prompt")
-    if set(map(type, ids)) != {int}:
-        wrong = next(token for token in ids if type(token) is not int)
-        raise InvalidRequest(f"A token id must be an integer, not {wrong!r}.", param="prompt")
-    for token in (min(ids), max(ids)):
-        if not 0 <= token < vocab_size:
-            raise InvalidRequest(
-                f"Token id {token} is not in this model's vocabulary: ids are 0 to "
-                f"{vocab_size - 1}. Were the ids made with another model's tokenizer?",
-                param="prompt",
-            )
 
 
 def check_params(request: GenerationRequest, num_prompt: int, vocab_size: int) -> None:

@@ -80,7 +80,7 @@ def _unpredicted(submit: Submit) -> Logprobs | None:
     predicts it, and the engine speaks only of what comes after."""
     if submit.logprob_start != 0:
         return None
-    return Logprobs(submit.prompt_ids[:1], [None], [[]] if submit.top_logprobs else None)
+    return Logprobs([submit.prompt_ids[0]], [None], [[]] if submit.top_logprobs else None)
 
 
 class _Clock:

@@ -1,6 +1,7 @@
 """An engine without a thread: tests turn its loop, so the same events give the same steps."""
 
 import queue
+from array import array
 from collections import defaultdict
 
 from sgjax.config import ServeConfig
@@ -62,7 +63,7 @@ class Lockstep:
         self.inbox.put(
             Submit(
                 rid=rid,
-                prompt_ids=list(prompt),
+                prompt_ids=array("i", prompt),
                 params=SamplingParams(**params),
                 return_logprob=logprobs,
                 logprob_start=logprob_start,

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from array import array
 
 import pytest
 
@@ -48,7 +49,7 @@ async def started(client, config, on_event=None):
 
 def submit(rid="a", prompt=(5, 6, 7), **params):
     params = {"temperature": 0.0, "max_new_tokens": 6, "ignore_eos": True, **params}
-    return Submit(rid, list(prompt), SamplingParams(**params))
+    return Submit(rid, array("i", prompt), SamplingParams(**params))
 
 
 async def generate(engine, *args, **params):
@@ -140,9 +141,9 @@ def test_nothing_compiles_once_the_engine_is_ready(client, config):
                     for j, p in enumerate(params)
                 )
             )
-            async for _ in engine.generate(
-                Submit("lp", [7] * 40, SamplingParams(), True, logprob_start=0, top_logprobs=3)
-            ):
+            prompt = array("i", [7] * 40)
+            wants = Submit("lp", prompt, SamplingParams(), True, logprob_start=0, top_logprobs=3)
+            async for _ in engine.generate(wants):
                 pass
             stats = await engine.stats()
             assert stats.compiles_after_ready == 0

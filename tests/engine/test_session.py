@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from array import array
 
 import pytest
 
@@ -24,7 +25,7 @@ LENGTH = FinishReason("length", length=1)
 
 
 def submit(rid="a"):
-    return Submit(rid=rid, prompt_ids=[1, 2], params=SamplingParams())
+    return Submit(rid=rid, prompt_ids=array("i", [1, 2]), params=SamplingParams())
 
 
 def run(story):

@@ -216,5 +216,5 @@ def _prompt_logprobs(submit: Submit) -> Logprobs | None:
     """As the engine has them: of the tokens after the index, in one piece."""
     if not submit.return_logprob or submit.logprob_start is None:
         return None
-    targets = submit.prompt_ids[submit.logprob_start + 1 :]
+    targets = submit.prompt_ids[submit.logprob_start + 1 :].tolist()
     return _logprobs(targets, submit.top_logprobs) if targets else None

@@ -85,7 +85,7 @@ def test_a_stream_holds_back_half_a_character() -> None:
 def test_text_prompts_get_a_bos_and_ids_go_as_they_are() -> None:
     client = FakeEngineClient("x")
     run(collect(generator_of(client), ask("hi"), ask([104, 105])))
-    assert [submit.prompt_ids for submit in client.submits] == [[BOS, 104, 105], [104, 105]]
+    assert [list(submit.prompt_ids) for submit in client.submits] == [[BOS, 104, 105], [104, 105]]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

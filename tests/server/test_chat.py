@@ -16,7 +16,7 @@ USER: Any = [{"role": "user", "content": "Hi"}]
 
 def prompt_of(server: Live) -> str:
     """The rendered prompt of the last request, without BOS."""
-    ids = server.client.submits[-1].prompt_ids
+    ids = server.client.submits[-1].prompt_ids.tolist()
     assert ids[0] == BOS and BOS not in ids[1:]
     return bytes(ids[1:]).decode()
 

@@ -29,7 +29,7 @@ def test_ready_waits_for_the_last_program(server: Live, http: httpx.Client) -> N
 def test_health_generate_generates_one_token(server: Live, http: httpx.Client) -> None:
     assert http.get("/health_generate").status_code == 200
     (submit,) = server.client.submits
-    assert (submit.prompt_ids, submit.params.max_new_tokens) == ([EOS], 1)
+    assert (list(submit.prompt_ids), submit.params.max_new_tokens) == ([EOS], 1)
 
 
 def test_health_generate_gives_up(

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from array import array
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -52,7 +53,7 @@ async def _generate_a_token(service: Service) -> None:
     """Past the generator's bound on purpose: a full queue is no sickness."""
     token = next(iter(service.client.info.eos_ids), 0)
     params = SamplingParams(max_new_tokens=1, temperature=0.0, ignore_eos=True)
-    submit = Submit(f"health-{uuid.uuid4().hex}", [token], params)
+    submit = Submit(f"health-{uuid.uuid4().hex}", array("i", [token]), params)
     stream, is_over = SampleStream(None, submit), False
     with service.client.open([submit]) as deltas:
         while not is_over:

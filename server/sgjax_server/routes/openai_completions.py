@@ -1,7 +1,7 @@
 """POST /v1/completions."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -74,7 +74,7 @@ class _Form:
         }
         self.requests = [self._request(prompt) for prompt in _prompts(body.prompt)]
 
-    def _request(self, prompt: str | list[int]) -> GenerationRequest:
+    def _request(self, prompt: str | Sequence[int]) -> GenerationRequest:
         body = self._body
         return GenerationRequest(
             prompt=prompt,
@@ -169,7 +169,7 @@ def _choice_fields(
     return {"index": index, "text": text, "logprobs": logprobs, **finish_fields(finish)}
 
 
-def _prompts(value: Any) -> list[str | list[int]]:
+def _prompts(value: Any) -> list[str | Sequence[int]]:
     """A list with a prompt each. The body was checked: see protocol.Prompts."""
     if isinstance(value, str) or isinstance(value[0], int):
         return [value]
