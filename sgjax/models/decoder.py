@@ -40,7 +40,7 @@ class Decoder(nnx.Module):
         mesh = self.placement.mesh
         step = dataclasses.replace(step, placed=self.placement)
         x = constrain(self.embed(step.tokens, mesh), "T D", mesh)
-        h = jnp.zeros_like(x)
+        h = constrain(jnp.zeros_like(x), "T D", mesh)
         new_kv = []
         for block, layer_kv in zip(self.blocks, kv, strict=True):
             graphdef, state = nnx.split(block)

@@ -186,6 +186,13 @@ async def work(url, seconds, counts):
         await asyncio.gather(*(worker.run(deadline) for worker in workers))
 
 
+async def fill_threads(url):
+    """Has more long texts tokenised at a time than there are threads to do it."""
+    async with httpx.AsyncClient(base_url=url, timeout=120) as client:
+        body = {"text": "x" * 40000}
+        await asyncio.gather(*(client.post("/generate", json=body) for _ in range(64)))
+
+
 def idle_metrics(server):
     """The metrics once nothing runs any more."""
     deadline = time.monotonic() + 10
@@ -200,7 +207,8 @@ def idle_metrics(server):
 def test_a_long_run_leaves_no_page_thread_or_descriptor_and_compiles_nothing(server, request):
     seconds = request.config.getoption("--soak-seconds")
     counts = collections.Counter()
-    asyncio.run(work(server.url, min(seconds / 2, 20), counts))  # every pool of threads is filled
+    asyncio.run(work(server.url, min(seconds / 2, 20), counts))
+    asyncio.run(fill_threads(server.url))
     idle_metrics(server)
     before = server.held()
     asyncio.run(work(server.url, seconds, counts))
