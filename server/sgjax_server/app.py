@@ -15,6 +15,7 @@ from sgjax_server.auth import BearerAuth, SingleSlashes
 from sgjax_server.metrics import Metrics
 from sgjax_server.routes import admin, health, models, native, openai_chat, openai_completions
 from sgjax_server.service import Service
+from sgjax_server.sse import PAST_MIDDLEWARE
 
 logger = logging.getLogger("sgjax.server")
 
@@ -57,6 +58,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[PAST_MIDDLEWARE] = send
         status = 0
 
         async def note(message: Message) -> None:

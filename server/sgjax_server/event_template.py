@@ -6,7 +6,6 @@ from typing import Any
 
 from sgjax_server.sse import event
 
-
 _MARK = uuid.uuid4().hex
 """Stands for values; nobody can know it, and write it into a request."""
 
@@ -21,15 +20,10 @@ class EventTemplate:
         """`form` makes the event's object from stand-ins for the values, in the order in which they
         stand in it."""
         marks = [f"{_MARK}.{number}" for number in range(num_values)]
-        rest = event(form(*marks))
-        self._parts: list[bytes | bytearray] = []
+        self._form = event(form(*marks)).replace(b"%", b"%%")
         for mark in marks:
-            part, rest = rest.split(f'"{mark}"'.encode())
-            self._parts += [part, b""]
-        self._parts.append(rest)
+            self._form = self._form.replace(f'"{mark}"'.encode(), b"%b")
 
     def fill(self, *values: bytes | bytearray) -> bytes:
         """The event with these values, which are JSON."""
-        parts = self._parts.copy()
-        parts[1::2] = values
-        return b"".join(parts)
+        return self._form % values

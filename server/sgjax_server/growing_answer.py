@@ -4,7 +4,6 @@ from typing import Any, Protocol
 
 import orjson
 
-from sgjax.engine.request import FinishReason
 from sgjax.front.generator import Sample
 from sgjax.front.native import Answer
 from sgjax.front.piece import Piece
@@ -60,25 +59,23 @@ class _GrowingAnswer:
         # The beginnings of a JSON string and a JSON array.
         self._text, self._ids = bytearray(b'"'), bytearray(b"[")
         self._num_tokens = self._num_cached = self._num_retractions = 0
+        self._counts = b"0", b"0"
+        """Of cached tokens and of retractions."""
 
     def event(self, piece: Piece) -> bytes:
         for token in piece.token_ids:
             self._ids += b",%d" % token if self._num_tokens else b"%d" % token
             self._num_tokens += 1
-        self._num_cached = max(self._num_cached, piece.num_cached)
-        self._num_retractions = max(self._num_retractions, piece.num_retractions)
-        rest = (
-            self._ids + b"]",
-            _encode_finish(piece.finish),
-            b"%d" % self._num_tokens,
-            b"%d" % self._num_cached,
-            b"%d" % self._num_retractions,
-        )
+        if piece.num_cached or piece.num_retractions:
+            self._count(piece)
+        finish = b"null" if piece.finish is None else orjson.dumps(piece.finish.to_dict())
+        rest = self._ids + b"]", finish, b"%d" % self._num_tokens, *self._counts
         if not self._has_text:
             return self._template.fill(*rest)
         self._text += orjson.dumps(piece.text)[1:-1]
         return self._template.fill(self._text + b'"', *rest)
 
-
-def _encode_finish(finish: FinishReason | None) -> bytes:
-    return b"null" if finish is None else orjson.dumps(finish.to_dict())
+    def _count(self, piece: Piece) -> None:
+        self._num_cached = max(self._num_cached, piece.num_cached)
+        self._num_retractions = max(self._num_retractions, piece.num_retractions)
+        self._counts = b"%d" % self._num_cached, b"%d" % self._num_retractions

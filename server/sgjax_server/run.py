@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import logging
 import socket
@@ -131,6 +132,7 @@ class Server(uvicorn.Server):
 
         await super().startup(sockets)
         show_ready(self._service)
+        gc.freeze()  # what is there now stays: no collection need look at it
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._service.is_draining:

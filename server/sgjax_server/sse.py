@@ -20,6 +20,8 @@ logger = logging.getLogger("sgjax.server")
 Value = TypeVar("Value")
 
 DONE = b"data: [DONE]\n\n"
+PAST_MIDDLEWARE = "sgjax.send"
+"""In a request's scope: the outermost `send`, which the app's edge leaves there."""
 
 
 def event(value: Any) -> bytes:
@@ -50,10 +52,12 @@ class EventStream(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._generation), aclosing(self._events):
-            await _first_of(self._send_all(send), _until_gone(receive))
+            await _first_of(self._send_all(scope, send), _until_gone(receive))
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        # What middleware does, it has done by now: thousands of events a second go past it.
+        send = scope.get(PAST_MIDDLEWARE, send)
         try:
             async for chunk in self._events:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -5,6 +5,7 @@ msgpack. Standard input is the parent's hand: when it closes, the parent is gone
 """
 
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -18,7 +19,7 @@ import zmq
 
 from sgjax.config import ServeConfig
 from sgjax.engine import messages
-from sgjax.engine.messages import Command, Event
+from sgjax.engine.messages import Command, Event, Ready
 
 COMMANDS, EVENTS = "commands", "events"
 
@@ -54,6 +55,9 @@ def main(folder: str, run: Callable[..., None] | None = None) -> None:
     def send(batch: list[Event]) -> None:
         with sending:
             events.send(encoder.encode(batch))
+        if any(isinstance(event, Ready) for event in batch):
+            # What is there now stays: a collection would look at all of it, for 100 ms and more.
+            gc.freeze()
 
     if run is None:
         from sgjax.engine.engine import run_engine as run  # imports JAX
