@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 import zmq
-import zmq.asyncio
 
 from sgjax import errors
 from sgjax.config import ServeConfig
@@ -47,7 +46,7 @@ class IpcClient(Session):
         self._commands = self._context.socket(zmq.PUSH)
         self._commands.set_hwm(0)
         self._commands.connect(address(self._folder, COMMANDS))
-        self._events = zmq.asyncio.Context(self._context).socket(zmq.PULL)
+        self._events = self._context.socket(zmq.PULL)
         self._events.set_hwm(0)
         self._events.bind(address(self._folder, EVENTS))
         self._encoder = messages.encoder()
@@ -57,7 +56,9 @@ class IpcClient(Session):
         self._send_command(config)
         loop = asyncio.get_running_loop()
         self._start: asyncio.Future[Serving | Failed] = loop.create_future()
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._watch())]
+        self._decoder = messages.decoder(list[Event])
+        loop.add_reader(self._events.fileno(), self._listen)
+        self._watching = loop.create_task(self._watch())
         self._closing: asyncio.Task[None] | None = None
 
     @classmethod
@@ -99,9 +100,10 @@ class IpcClient(Session):
         elif self._process.poll() is None:
             self._send_command(Shutdown())
         await self._wait_for_exit()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        self._listen()
+        asyncio.get_running_loop().remove_reader(self._events.fileno())
         self.die("The engine was shut down.")
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
@@ -122,16 +124,19 @@ class IpcClient(Session):
     def _send_command(self, command: Command | ServeConfig) -> None:
         self._commands.send(self._encoder.encode(command), zmq.NOBLOCK)
 
-    async def _listen(self) -> None:
-        decoder = messages.decoder(list[Event])
-        while True:
-            events = decoder.decode(await self._events.recv())
-            for event in events:
-                if isinstance(event, Serving | Failed) and not self._start.done():
-                    self._start.set_result(event)
-                if self._on_event is not None:
-                    self._on_event(event)
-            self.receive(events)
+    def _listen(self) -> None:
+        """Takes all there is: the socket tells only once that there is something."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._hear(self._decoder.decode(self._events.recv(zmq.NOBLOCK)))
+
+    def _hear(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Serving | Failed) and not self._start.done():
+                self._start.set_result(event)
+            if self._on_event is not None:
+                self._on_event(event)
+        self.receive(events)
 
     async def _watch(self) -> None:
         while (code := self._process.poll()) is None:
