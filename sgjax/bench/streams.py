@@ -43,6 +43,7 @@ class Reader:
 
     def __init__(self, port: int, request: bytes, count: int):
         self.num_events = 0
+        self._num_open = count
         self._selector = selectors.DefaultSelector()
         for _ in range(count):
             stream = socket.create_connection(("127.0.0.1", port))
@@ -51,9 +52,10 @@ class Reader:
             self._selector.register(stream, selectors.EVENT_READ)
 
     def read_until(self, num_events: int) -> None:
-        """Reads until so many events have come in all, but seldom: a reader who sleeps until each
-        event comes would have the server's writes pay for waking them."""
-        while self.num_events < num_events:
+        """Reads until so many events have come in all, or all streams have ended, but seldom: a
+        reader who sleeps until each event comes would have the server's writes pay for waking
+        them."""
+        while self.num_events < num_events and self._num_open:
             time.sleep(READ_EVERY_S)
             for key, _ in self._selector.select():
                 stream: Any = key.fileobj
@@ -61,6 +63,7 @@ class Reader:
                 if not data:
                     raise SystemExit("The server closed a stream before its end.")
                 self.num_events += data.count(b"\n\n")
+                self._num_open -= data.count(b"data: [DONE]")
 
     def close(self) -> None:
         for key in list(self._selector.get_map().values()):
@@ -77,7 +80,7 @@ def measure(
         reader.read_until(num_streams * WARM_UP)
         first, start, cpu = reader.num_events, time.perf_counter(), _cpu_seconds(pid)
         reader.read_until(num_streams * (num_tokens - WARM_UP))
-        count = reader.num_events - first
+        count = max(reader.num_events - first, 1)
         seconds, cpu = time.perf_counter() - start, _cpu_seconds(pid) - cpu
         reader.close()
     return cpu / count * 1e6, count / seconds
