@@ -18,6 +18,7 @@ from sgjax.engine.programs import Key, Source
 from sgjax.engine.sample_step import sample_layout
 from sgjax.engine.sampler import Variant
 from sgjax.engine.step import CacheShape, forward_layout, unpack_forward, update_tables
+from sgjax.sharding.mesh import Placement
 
 PIECE = 1024
 """Entries of one call of the small programs: longer lists take several calls."""
@@ -133,9 +134,10 @@ class StepPrograms:
 
     def _sample(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         state = [given[name] for name in ("last_tokens", "seen", "inbox")]
+        placement = Placement(self.mesh)
         for count, variant in itertools.product(self._logits_sizes, Variant):
             x = self._logits(count)
-            sample = functools.partial(sampler.sample, variant=variant)
+            sample = functools.partial(sampler.sample, variant=variant, placement=placement)
             key = ("sample", count, variant)
             yield key, self._source(sample, x, x, *state, donate=(2, 3))
 

