@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class ModelRunner:
                 self._restart_seen(request)
         wants = self._params.wants(batch)
         variant = _variant(wants)
-        bucket = pick((b for b in self._buckets if self._has(b, variant)), batch)
+        bucket = pick(self._compiled_buckets(variant), batch)
         self._write_tables(batch.table_updates[:, bucket.num_updates(self._shape.page_size) :])
         self._load(batch, bucket)
         state = self._state
@@ -110,6 +111,12 @@ class ModelRunner:
     def close(self, *, wait: bool) -> None:
         """Stops compiling; `wait`: until what has begun is done."""
         self.programs.close(wait=wait)
+
+    def _compiled_buckets(self, variant: Variant) -> Iterable[Bucket]:
+        """Those that a step can run in: all of them, once the engine is ready."""
+        if self.programs.is_complete:
+            return self._buckets
+        return (bucket for bucket in self._buckets if self._has(bucket, variant))
 
     def _has(self, bucket: Bucket, variant: Variant) -> bool:
         keys = (("forward", bucket), ("sample", bucket.num_logits, variant))
