@@ -5,8 +5,6 @@ those without top-k and top-p. A program of `settle` puts together what a row's 
 reads the row again where it must (`triton_settle.py`).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
@@ -20,7 +18,8 @@ from sgjax.kernels_pallas.draw_tokens.triton_settle import settle
 
 _FINDINGS = 3
 """Of a block: its largest logit, the sum of likelihoods, and the first arrival."""
-_WARPS = 8
+_PROPOSE_WARPS, _SETTLE_WARPS = 8, 16
+"""A block is for many programs a multiprocessor; a whole row is often for one."""
 _MOST_ENTRIES = 2**31 - 1
 """Of an array: Triton kernels count them in 32 bits."""
 
@@ -32,24 +31,23 @@ def draw_tokens(logits, seen, draws, *, interpret=False):
     R, V = logits.shape
     rules = pack(rules_of(draws))
     num_blocks = -(-V // BLOCK)
-    call = functools.partial(
-        pl.pallas_call,
-        interpret=interpret,
-        compiler_params=plgpu.CompilerParams(num_warps=_WARPS, num_stages=1),
-    )
-    found, tokens = call(
+    found, tokens = pl.pallas_call(
         _propose,
         grid=(R, num_blocks),
         out_shape=(
             jax.ShapeDtypeStruct((_FINDINGS, R, num_blocks), jnp.float32),
             jax.ShapeDtypeStruct((R, num_blocks), jnp.int32),
         ),
+        interpret=interpret,
+        compiler_params=plgpu.CompilerParams(num_warps=_PROPOSE_WARPS, num_stages=1),
         name="draw_tokens_propose",
     )(logits, seen, rules)
-    return call(
+    return pl.pallas_call(
         settle,
         grid=(R,),
         out_shape=jax.ShapeDtypeStruct((R,), jnp.int32),
+        interpret=interpret,
+        compiler_params=plgpu.CompilerParams(num_warps=_SETTLE_WARPS, num_stages=1),
         name="draw_tokens_settle",
     )(logits, seen, rules, found, tokens)
 

@@ -134,12 +134,15 @@ class _Search(NamedTuple):
         return state
 
     def weigh(self, *depths: Array) -> "list[_Weighed]":
-        """Counts and sums up what is less deep than each, in one pass."""
+        """Counts and sums up what is less deep than each, in one pass.
+
+        Two blocks are read at a time, so that memory has enough to do.
+        """
         limits = [_depth(depth) for depth in depths]
 
         def look(number, sums):
-            logits = self.row.logits(self.row.tokens(number))
-            for own in self.row.depths(self.largest, logits):
+            first, second = (self.row.tokens(2 * number + i) for i in (0, 1))
+            for own in self.row.depths(self.largest, self.row.logits(first + second)):
                 weight = likelihood(own)
                 above = [jnp.where(own < limit, np.float32(1), np.float32(0)) for limit in limits]
                 sums = [
@@ -149,7 +152,8 @@ class _Search(NamedTuple):
             return sums
 
         none = jnp.zeros(LANES, jnp.float32)
-        sums = lax.fori_loop(0, self.row.num_blocks, look, [(none, none)] * len(depths))
+        num_pairs = (self.row.num_blocks + 1) // 2
+        sums = lax.fori_loop(0, num_pairs, look, [(none, none)] * len(depths))
         weighed = []
         for depth, (counts, shares) in zip(depths, sums, strict=True):
             count, share = jnp.sum(counts).astype(jnp.int32), jnp.sum(shares)
