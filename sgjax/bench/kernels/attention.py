@@ -21,6 +21,7 @@ from sgjax.kernels_pallas.ragged_paged_attention import (
     triton_shared,
 )
 from sgjax.kernels_pallas.ragged_paged_attention.cases import Case, make_inputs
+from sgjax.kernels_pallas.tiles import next_power_of_two
 
 DTYPE = jnp.bfloat16
 COLD_BYTES = 256 * 2**20
@@ -43,7 +44,7 @@ def num_operations(case: Case) -> int:
 
 def row_bytes(case: Case) -> int:
     """Of one head of one token, padded as tiles are."""
-    return triton_block.next_power_of_two(case.head) * jnp.dtype(DTYPE).itemsize
+    return next_power_of_two(case.head) * jnp.dtype(DTYPE).itemsize
 
 
 def _arrays(case: Case, seed: int) -> Arrays:

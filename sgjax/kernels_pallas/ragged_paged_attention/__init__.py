@@ -1,12 +1,11 @@
 """Attention of ragged rows of new tokens over a paged cache: the contract, and its dispatch."""
 
 import dataclasses
-import importlib
 
 import jax
 from jaxtyping import Array, Float, Int32
 
-IMPLEMENTATIONS = ("reference", "triton")
+from sgjax.kernels_pallas.dispatch import implementation_of
 
 
 @jax.tree_util.register_dataclass
@@ -70,19 +69,12 @@ def ragged_paged_attention(
     "triton" or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The
     op works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
     """
-    if implementation is None:
-        implementation = "triton" if jax.default_backend() == "gpu" else "reference"
-    if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"Attention has no implementation {implementation!r}: "
-            f"pass one of {', '.join(IMPLEMENTATIONS)}, or None for the best on this platform."
-        )
+    module = implementation_of(__name__, implementation)
     if only_decode and q.shape[0] != rows.lengths.shape[0]:
         raise ValueError(
             f"A step of decode rows only has one token a row, but {q.shape[0]} tokens and "
             f"{rows.lengths.shape[0]} rows were given: pad both alike, or pass only_decode=False."
         )
-    module = importlib.import_module(f"{__name__}.{implementation}")
     return module.ragged_paged_attention(
         q,
         k,

@@ -12,6 +12,7 @@ from sgjax.kernels_pallas.ragged_paged_attention import (
     triton_extend,
     triton_shared,
 )
+from sgjax.kernels_pallas.tiles import next_power_of_two
 
 
 def ragged_paged_attention(
@@ -40,7 +41,7 @@ def ragged_paged_attention(
         )
     kind = kind or device_kind()
     options = tb.Options(page_size, scale, window, soft_cap, interpret)
-    row_bytes = tb.next_power_of_two(q.shape[-1]) * q.dtype.itemsize
+    row_bytes = next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:
         sizes = triton_extend.sizes(row_bytes, q.dtype, kind)

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.pallas import triton as plgpu
 
+from sgjax.kernels_pallas.tiles import next_power_of_two
+
 NEVER = -(2.0**100)
 """The score of what is not seen. A power of two, so that NEVER * exponent is exact: where a row
 sees nothing of its first blocks, a fused multiply-add would leave the rounding error of 1e30."""
@@ -43,11 +45,6 @@ class Options:
         if self.window is None:
             return jnp.int32(0)
         return jnp.maximum(position - (self.window - 1), 0)
-
-
-def next_power_of_two(n: int) -> int:
-    """The smallest power of two that is at least n: tiles have no other sizes."""
-    return 1 << (n - 1).bit_length()
 
 
 def _fused(scores, factor: float, plus, interpret: bool):

@@ -20,6 +20,7 @@ from sgjax.kernels_pallas.block_sizes import tuned_sizes
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
 from sgjax.kernels_pallas.ragged_paged_attention import triton_shared as ts
+from sgjax.kernels_pallas.tiles import next_power_of_two
 
 MAX_SPLITS = 64
 
@@ -136,8 +137,8 @@ def _kernel(
     last = jnp.minimum(first + per_split, first_block + num_blocks)
 
     # Tensor cores want 16 rows.
-    g = jnp.arange(max(16, tb.next_power_of_two(G)))
-    h = jnp.arange(tb.next_power_of_two(H))[None, :]
+    g = jnp.arange(max(16, next_power_of_two(G)))
+    h = jnp.arange(next_power_of_two(H))[None, :]
     own = (g < G)[:, None] & (h < H)
     q = plgpu.load(q_ref.at[row, head, g[:, None], h], mask=own, other=0)
     cache = tb.Cache(
@@ -168,7 +169,7 @@ def _combine(out_ref, lse_ref, num_decode_ref, *refs):
     row, head, g = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     H = out_ref.shape[-1]
     split = jnp.arange(out_ref.shape[0])
-    h = jnp.arange(tb.next_power_of_two(H))
+    h = jnp.arange(next_power_of_two(H))
     lse = plgpu.load(lse_ref.at[split, row, head, g])
     weight = jnp.exp2(lse - lse.max(0))
     # A split without blocks has written no result.

@@ -20,6 +20,7 @@ from sgjax.kernels_pallas.block_sizes import tuned_sizes
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
 from sgjax.kernels_pallas.ragged_paged_attention.plan import query_blocks
+from sgjax.kernels_pallas.tiles import next_power_of_two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,9 @@ def _query_block(refs, head, row, token, position, count, *, M, sizes, options):
     N = sizes.block
     end = position + count
     lo = options.first_seen(position)
-    r = jnp.arange(max(16, tb.next_power_of_two(M * G)))
+    r = jnp.arange(max(16, next_power_of_two(M * G)))
     t, g = lax.div(r, G), lax.rem(r, G)[:, None]
-    h = jnp.arange(tb.next_power_of_two(H))[None, :]
+    h = jnp.arange(next_power_of_two(H))[None, :]
     own = (t < count)[:, None] & (h < H)
     at_q = (token + jnp.minimum(t, count - 1))[:, None]
     q = tb.load_tile(q_ref, at_q, head, g)

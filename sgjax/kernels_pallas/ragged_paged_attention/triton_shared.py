@@ -19,6 +19,7 @@ from sgjax.kernels_pallas.block_sizes import tuned_sizes
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.kernels_pallas.ragged_paged_attention import triton_block as tb
 from sgjax.kernels_pallas.ragged_paged_attention.shared_plan import Finds, Units, shared_units
+from sgjax.kernels_pallas.tiles import next_power_of_two
 
 SMALL_GROUP = 4
 """Units are provided for groups of this many rows throughout: smaller ones may find no room."""
@@ -105,9 +106,9 @@ def _unit(refs, units: Units, head, unit, *, R, sizes, options):
     first, end = units.first[unit], units.end[unit]
     G, H = q_ref.shape[2:]
     N = sizes.block
-    r = jnp.arange(max(16, tb.next_power_of_two(R * G)))
+    r = jnp.arange(max(16, next_power_of_two(R * G)))
     s, g = lax.div(r, G), lax.rem(r, G)[:, None]
-    h = jnp.arange(tb.next_power_of_two(H))[None, :]
+    h = jnp.arange(next_power_of_two(H))[None, :]
     q = tb.load_tile(q_ref, (row + jnp.minimum(s, count - 1))[:, None], head, g)
     cache = tb.Cache(k_ref, v_ref, tables_ref, row, head, first, end - 1, options.page_size)
 
@@ -133,7 +134,7 @@ def state_of(prefixes, row, head, g, *, num_heads: int, wanted, options: tb.Opti
     H = prefixes.out.shape[-1]
     finds = prefixes.finds
     first, r = finds.unit[row], finds.place[row] * num_heads + g
-    h = jnp.arange(tb.next_power_of_two(H))[None, :]
+    h = jnp.arange(next_power_of_two(H))[None, :]
     own = g < num_heads
 
     def unit(i, state):
