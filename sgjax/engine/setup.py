@@ -90,8 +90,8 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         buckets,
         mesh=mesh,
         num_compile_threads=_num_threads(),
-        # Collectives cut a step into a graph a layer and more: hundreds of these, recorded for
-        # every bucket, took all memory that was left to the driver of two H200s.
+        # Collectives cut a step into a graph a layer and more. On two H200s the driver ran out of
+        # memory while these were recorded for one bucket after the other: the likely cause.
         has_graphs=config.tp_size == 1 and not config.disable_cuda_graph,
     )
     limits = Limits(
