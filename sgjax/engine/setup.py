@@ -60,7 +60,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     Raises:
         ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
     """
-    sizing.reserve_device_memory()
+    sizing.reserve_device_memory(config.tp_size)
     mesh = make_mesh(config.tp_size)
     devices = list(mesh.devices.flat)
     use_compile_cache(config.compile_cache_dir)
@@ -90,9 +90,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         buckets,
         mesh=mesh,
         num_compile_threads=_num_threads(),
-        # Collectives cut a step into a graph a layer and more. On two H200s the driver ran out of
-        # memory while these were recorded for one bucket after the other: the likely cause.
-        has_graphs=config.tp_size == 1 and not config.disable_cuda_graph,
+        has_graphs=not config.disable_cuda_graph,
     )
     limits = Limits(
         num_pages=shape.num_pages,

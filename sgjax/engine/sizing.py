@@ -8,16 +8,24 @@ from sgjax.config import ServeConfig
 from sgjax.engine.buckets import ACCELERATOR, CPU, BucketSizes
 from sgjax.errors import ConfigError
 
-ALLOCATOR_SHARE = 0.95
-"""What JAX's allocator may take of a device's memory; the rest is the driver's and libraries'."""
+_ALLOCATOR_SHARE = 0.95
+_ALLOCATOR_SHARE_OF_SEVERAL = 0.92
+"""Collectives have buffers that JAX's allocator knows nothing of."""
 
 _CPU_TOKENS = 32768
 _CPU_SHARE = 0.25
 
 
-def reserve_device_memory() -> None:
+def allocator_share(num_devices: int) -> float:
+    """What JAX's allocator may take of a device's memory; the rest is the driver's and
+    libraries'."""
+    return _ALLOCATOR_SHARE if num_devices == 1 else _ALLOCATOR_SHARE_OF_SEVERAL
+
+
+def reserve_device_memory(num_devices: int) -> None:
     """Lets JAX take nearly all of a GPU, instead of its three quarters; before its first use."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(ALLOCATOR_SHARE))
+    share = allocator_share(num_devices)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(share))
 
 
 def bucket_sizes(device: jax.Device) -> BucketSizes:
@@ -81,11 +89,13 @@ def _tokens_that_fit(
         fitting = int(memory * (config.mem_fraction_static or _CPU_SHARE)) // bytes_per_token
         return min(fitting, max(_CPU_TOKENS, context_length + config.page_size))
     share = config.mem_fraction_static or (0.88 if len(devices) == 1 else 0.87)
-    return min(_free_bytes(device, share) for device in devices) // bytes_per_token
+    of_limit = share / allocator_share(len(devices))
+    return min(_free_bytes(device, of_limit) for device in devices) // bytes_per_token
 
 
-def _free_bytes(device: jax.Device, share: float) -> int:
+def _free_bytes(device: jax.Device, of_limit: float) -> int:
+    """What is free, of such a part of what the allocator may take."""
     stats = device.memory_stats()
     if not stats or "bytes_limit" not in stats:
         raise ConfigError(f"{device} does not tell how much memory it has; say --max-total-tokens.")
-    return int(stats["bytes_limit"] / ALLOCATOR_SHARE * share) - stats["bytes_in_use"]
+    return int(stats["bytes_limit"] * of_limit) - stats["bytes_in_use"]

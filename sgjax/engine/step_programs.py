@@ -108,7 +108,10 @@ class StepPrograms:
                 out_shardings=(self._replicated, given["kv"][0].k.sharding, self._replicated),
             )
             compilation = compiler_options.of_forward(
-                bucket.num_tokens, platform, has_graphs=self.has_graphs
+                bucket.num_tokens,
+                platform,
+                tp_size=self.mesh.size,
+                has_graphs=self.has_graphs,
             )
             lower = functools.partial(program.lower, params, *state)
             yield ("forward", bucket), Source(lower, compilation)

@@ -107,7 +107,26 @@ def test_nothing_is_asked_of_the_compiler_for_a_cpu():
     ],
 )
 def test_products_are_measured_where_it_pays(tokens, options, measures):
-    assert of_forward(tokens, "gpu", has_graphs=True) == Compilation(options, measures)
-    assert of_forward(tokens, "gpu", has_graphs=False).options == options | {
-        "xla_gpu_enable_command_buffer": ""
-    }
+    assert of_forward(tokens, "gpu") == Compilation(options, measures)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "asked", "are_off"),
+    [
+        (256, {}, False),
+        (512, {}, True),
+        (1, {"has_graphs": False}, True),
+        (1, {"tp_size": 2}, True),
+    ],
+)
+def test_small_steps_of_one_gpu_are_recorded_as_graphs(tokens, asked, are_off):
+    options = of_forward(tokens, "gpu", **asked).options
+    assert (options.get("xla_gpu_enable_command_buffer") == "") == are_off
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tp_size", "is_off"), [(64, 2, False), (128, 2, True), (128, 1, False)]
+)
+def test_xlas_own_all_reduce_is_for_small_steps(tokens, tp_size, is_off):
+    options = of_forward(tokens, "gpu", tp_size=tp_size).options
+    assert any("reduce" in name or "collective" in name for name in options) == is_off
