@@ -3,7 +3,7 @@
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,9 +34,9 @@ class Program:
         return seconds_of(self.compiled, self.arrays, runs) / self.num_calls
 
 
-def compile_all(op: Op, works: Sequence[tuple[Call, Arrays]], num_calls: int) -> Iterator[Program]:
+def compile_all(op: Op, works: Sequence[tuple[Call, Arrays]], num_calls: int) -> list[Program]:
     """Programs of calls on arrays that were spread for so many, in their order; compiled side by
-    side."""
+    side, and none is there to be timed before all are."""
 
     def compile_one(work: tuple[Call, Arrays]) -> Program:
         call, arrays = work
@@ -47,7 +47,7 @@ def compile_all(op: Op, works: Sequence[tuple[Call, Arrays]], num_calls: int) ->
         return Program(program, arrays, num_calls)
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(compile_one, works)
+        return list(pool.map(compile_one, works))
 
 
 def reason(error: Exception) -> str:

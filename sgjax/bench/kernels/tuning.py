@@ -96,7 +96,7 @@ class _Trier:
             for sizes in candidates
             for case, arrays, _ in self._works
         ]
-        programs = compile_all(self._options.op, works, self._options.num_calls)
+        programs = iter(compile_all(self._options.op, works, self._options.num_calls))
         return [self._try([next(programs) for _ in self._works]) for _ in candidates]
 
     def _try(self, programs: Sequence[Program]) -> Trial:
