@@ -114,8 +114,7 @@ class Engine:
         """Compiles what serving needs, and says that it serves."""
         programs = self._runner.programs
         with self._watchdog.phase("compile"):
-            programs.compile(self._runner.serving_keys, self._on_compiled)
-        programs.compile_rest()
+            programs.compile_all(self._runner.serving_keys, self._on_compiled)
         self._compiles = CompileCounter()
         self._send([Serving(self._info)])
 

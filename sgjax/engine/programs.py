@@ -14,8 +14,14 @@ from sgjax.engine.compiler_options import PLAIN, Compilation
 
 _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
+ENOUGH_THREADS = 8
+"""With fewer, what is compiled beside what serving needs would hold that up."""
+
 Key = Hashable
 Lower = Callable[[], jax.stages.Lowered]
+OnDone = Callable[[int, int, Key], None]
+Begun = dict[Key, Future[Future[None]]]
+"""Futures of being traced, each of which gives one of being compiled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Source:
 
 
 class Programs:
-    """A closed set of programs. `serving` ones are compiled first; the rest behind, while serving.
+    """A closed set of programs: what serving needs is compiled first, and the rest behind it.
 
     One thread traces and lowers (that is Python), `num_threads` compile (that is not). What the
     compiler measures on the device it measures in one thread, so that nothing is measured beside
@@ -37,10 +43,12 @@ class Programs:
 
     def __init__(self, sources: dict[Key, Source], num_threads: int):
         self._sources = sources
+        self._num_threads = num_threads
         self._compiled: dict[Key, Any] = {}
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="sgjax-measure")
+        self._asked: set[Hashable] = set()
         self._measured: dict[Hashable, Future[None]] = {}
         self._futures: list[Future[Future[None]]] = []
 
@@ -58,18 +66,22 @@ class Programs:
     def is_complete(self) -> bool:
         return len(self._compiled) == len(self._sources)
 
-    def compile(self, keys: Iterable[Key], on_done: Callable[[int, int, Key], None]) -> None:
+    def compile(self, keys: Iterable[Key], on_done: OnDone) -> None:
         """Compiles `keys` and waits for them; `on_done(done, total, key)` after each."""
-        keys = self._in_order(keys)
-        futures = [self._tracing.submit(self._trace, key) for key in keys]
-        for done, (future, key) in enumerate(zip(futures, keys, strict=True), start=1):
-            future.result().result()
-            on_done(done, len(keys), key)
+        _wait(self._begin(keys), on_done)
 
-    def compile_rest(self) -> None:
-        """Starts to compile whatever is missing, in the background."""
-        missing = self._in_order(key for key in self._sources if key not in self._compiled)
-        self._futures = [self._tracing.submit(self._trace, key) for key in missing]
+    def compile_all(self, first: Iterable[Key], on_done: OnDone) -> None:
+        """Compiles everything: `first`, which it waits for as `compile` does, and then the rest.
+
+        Where there are threads to spare, the rest begins while what is first compiles.
+        """
+        begun = self._begin(first)
+        if self._num_threads < ENOUGH_THREADS:
+            _wait(begun, on_done)
+        rest = self._begin(key for key in self._sources if key not in begun)
+        self._futures = list(rest.values())
+        if self._num_threads >= ENOUGH_THREADS:
+            _wait(begun, on_done)
 
     def failure(self) -> BaseException | None:
         """What went wrong in the background, if anything did."""
@@ -86,19 +98,22 @@ class Programs:
         for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
 
+    def _begin(self, keys: Iterable[Key]) -> Begun:
+        return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}
+
     def _in_order(self, keys: Iterable[Key]) -> list[Key]:
         """What takes longest first: measuring; and last, what waits for it."""
-        first: dict[Hashable, Key] = {}
-        plain, again = [], []
+        first, plain, again = [], [], []
         for key in keys:
             what = self._sources[key].compilation.measures
             if what is None:
                 plain.append(key)
-            elif what in first or what in self._measured:
+            elif what in self._asked:
                 again.append(key)
             else:
-                first[what] = key
-        return [*first.values(), *plain, *again]
+                self._asked.add(what)
+                first.append(key)
+        return [*first, *plain, *again]
 
     def _trace(self, key: Key) -> "Future[None]":
         """Lowers a program and hands it on to be compiled."""
@@ -115,6 +130,12 @@ class Programs:
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
         self._compiled[key] = lowered.compile(self._sources[key].compilation.options or None)
+
+
+def _wait(begun: Begun, on_done: OnDone) -> None:
+    for done, (key, future) in enumerate(begun.items(), start=1):
+        future.result().result()  # traced, then compiled
+        on_done(done, len(begun), key)
 
 
 def _failure(future: "Future[Any]") -> BaseException | None:

@@ -23,6 +23,7 @@ from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
 from sgjax.engine.step_programs import Model
+from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
 from sgjax.models import decoder, read_model_config
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.mesh import Placement, make_mesh
@@ -64,6 +65,8 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     mesh = make_mesh(config.tp_size)
     devices = list(mesh.devices.flat)
     use_compile_cache(config.compile_cache_dir)
+    if devices[0].platform == "gpu":
+        announce_triton_dialect()
     folder = resolve(config.model_path, config.revision)
     family, cfg = read_model_config(folder, context_length=config.context_length)
     cfg = cfg.for_tp(config.tp_size)

@@ -4,7 +4,7 @@ from typing import ClassVar
 import pytest
 
 from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
-from sgjax.engine.programs import Programs, Source
+from sgjax.engine.programs import ENOUGH_THREADS, Programs, Source
 
 
 class Lowered:
@@ -37,7 +37,11 @@ class Lowered:
 BAD = 13
 
 
-def programs(measured, meet=None):
+def ignore(done, total, key):
+    pass
+
+
+def programs(measured, meet=None, num_threads=4):
     """Programs 0, 1, 2, ...: each says what it measures."""
     Lowered.most = 0
     Lowered.order.clear()
@@ -46,19 +50,19 @@ def programs(measured, meet=None):
         i: Source(lambda i=i: lowered[i], Compilation({"some_option": 1}, what) if what else PLAIN)
         for i, what in enumerate(measured)
     }
-    return Programs(sources, num_threads=4), lowered
+    return Programs(sources, num_threads), lowered
 
 
 def test_programs_compile_side_by_side():
     made, lowered = programs([None] * 3, threading.Barrier(3))
-    made.compile(range(3), lambda *_: None)
+    made.compile(range(3), ignore)
     assert (Lowered.most, made[2], lowered[2].options) == (3, 2, None)
     made.close(wait=True)
 
 
 def test_programs_that_measure_compile_one_by_one():
     made, lowered = programs(["a", "b", "c", "d"])
-    made.compile(range(4), lambda *_: None)
+    made.compile(range(4), ignore)
     assert made.is_complete
     assert Lowered.most == 1
     assert lowered[3].options == {"some_option": 1}
@@ -74,10 +78,45 @@ def test_what_measures_the_same_waits_for_the_first_and_comes_last():
     made.close(wait=True)
 
 
+def test_with_threads_to_spare_the_rest_compiles_beside_what_is_first():
+    made, _ = programs([None] * 2, threading.Barrier(2), ENOUGH_THREADS)
+    done = []
+    made.compile_all([1], lambda count, total, key: done.append((count, total, key)))
+    assert done == [(1, 1, 1)]
+    made.close(wait=True)
+    assert made.is_complete
+    assert made.failure() is None
+
+
+def test_with_few_threads_the_rest_begins_when_what_is_first_is_done():
+    made, _ = programs([None] * 2)
+    behind = []
+    made.compile_all([1], lambda *_: behind.append(list(made._futures)))
+    assert behind == [[]]
+    for future in made._futures:
+        future.result().result()  # traced, then compiled
+    assert made.is_complete
+    made.close(wait=True)
+
+
+@pytest.mark.parametrize("num_threads", [1, ENOUGH_THREADS])
+def test_what_is_first_is_traced_first(num_threads):
+    made, _ = programs([None, "a", None, "b", None], num_threads=num_threads)
+    traced = []
+    for key, source in made._sources.items():
+        lower = lambda key=key, lower=source.lower: traced.append(key) or lower()  # noqa: E731
+        made._sources[key] = Source(lower, source.compilation)
+    made.compile_all([2, 3], ignore)
+    for future in made._futures:
+        future.result().result()  # traced, then compiled
+    made.close(wait=True)
+    assert traced == [3, 2, 1, 0, 4]
+
+
 def test_a_failure_behind_is_told():
     made, _ = programs([None] * (BAD + 1))
     assert made.failure() is None
-    made.compile_rest()
+    made.compile_all([], ignore)
     for future in made._futures:
         future.result().exception()  # waits
     assert str(made.failure()) == "does not compile"
@@ -87,7 +126,7 @@ def test_a_failure_behind_is_told():
 def test_giving_up_waits_for_nothing_that_measures():
     held = threading.Barrier(2)
     made, _ = programs(["a", "b", "b"], held)
-    made.compile_rest()
+    made.compile_all([], ignore)
     made.close(wait=False)
     held.wait(10)
     assert not made.is_complete
