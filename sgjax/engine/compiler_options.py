@@ -15,9 +15,6 @@ import jax
 
 _MOST_TOKENS_FOR_TRITON = 8
 _TOKENS_TO_MEASURE = range(33, 129)
-_MOST_TOKENS_FOR_GRAPHS = 256
-"""Larger steps keep a GPU busy for longer than the host takes to launch their kernels one by one;
-so they begin at once, and not when a graph has been told its addresses (2 ms)."""
 _MOST_TOKENS_FOR_OWN_ALL_REDUCE = 64
 """XLA's own all-reduce is faster than NCCL's for few tokens (two H200s, a step of 32: 4.97 and
 7.01 ms; of 128: 7.75 and 7.44). But each, of each program that has run, keeps megabytes that its
@@ -48,7 +45,7 @@ def of_forward(
     if platform != "gpu":
         return PLAIN
     options: dict[str, Any] = {}
-    if not has_graphs or tp_size > 1 or num_tokens > _MOST_TOKENS_FOR_GRAPHS:
+    if not has_graphs or tp_size > 1:
         options["xla_gpu_enable_command_buffer"] = ""
     if tp_size > 1 and num_tokens > _MOST_TOKENS_FOR_OWN_ALL_REDUCE:
         options |= _no_own_all_reduce()
