@@ -45,8 +45,15 @@ class Attention(nnx.Module):
         self.window = window
 
     def __call__(
-        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], LayerKV]:
+        self,
+        norm: RMSNorm,
+        x: Float[Array, "T D"],
+        delta: Float[Array, "T D"],
+        kv: LayerKV,
+        step: StepInputs,
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
+        """x + delta, what the layer makes of its norm, and the cache with the tokens in it."""
+        x, qkv = self.qkv.after(norm, x, delta, step.placement)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
         heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
         attended, k, v = jax.shard_map(
@@ -55,8 +62,8 @@ class Attention(nnx.Module):
             in_specs=(heads, whole, whole, cache, cache, whole, whole, whole),
             out_specs=(heads, cache, cache),
             check_vma=False,
-        )(self.qkv(x), cos, sin, kv.k, kv.v, step.slots, step.rows, self._norms())
-        return self.out(attended), LayerKV(k, v)
+        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, self._norms())
+        return x, self.out(attended, step.placement), LayerKV(k, v)
 
     def _norms(self) -> tuple[Array, Array] | None:
         if self.q_norm is None or self.k_norm is None:

@@ -1,24 +1,31 @@
 """Linear maps, named by the axes they take and give."""
 
-import math
+import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from sgjax.kernels_pallas.product import Form, normed_product, product
+from sgjax.layers.norm import RMSNorm
 from sgjax.layers.weight import Part, Weight
+from sgjax.sharding.mesh import Placement
+from sgjax.sharding.rules import mesh_axes, spec
 
 
 class Einsum(nnx.Module):
     """A linear map, written "D -> K G H": the last axes of x, and what replaces them.
 
     Its weight has the axes of both sides, in their order. However many there are, the product is of
-    two matrices as they lie in memory, one of them the weight: XLA then copies no weights.
+    two matrices as they lie in memory, one of them the weight: no weights are copied.
 
     Several projections of one input may be fused along one axis of the output: `parts` names them,
     ("q", "k", "v"), with the size of each. A checkpoint (or an adapter) addresses them by name.
+    `gated` says that the first given axis is of two: silu of the first is multiplied with the
+    second, and the axis is gone.
     """
 
     def __init__(
@@ -29,46 +36,78 @@ class Einsum(nnx.Module):
         bias: bool = False,
         part_axis: str = "",
         parts: Mapping[str, int] | None = None,
+        gated: bool = False,
     ):
-        taken, given = (side.split() for side in axes.split("->"))
-        self.num_taken = len(taken)
-        self.weight = _weight([*taken, *given], sizes, part_axis, parts or {})
-        self.bias = _weight(given, sizes, part_axis, parts or {}) if bias else None
+        self.taken, self.given = (side.strip() for side in axes.split("->"))
+        self.form: Form = "gated" if gated else "plain"
+        self.weight = _weight(f"{self.taken} {self.given}", sizes, part_axis, parts or {})
+        self.bias = _weight(self.given, sizes, part_axis, parts or {}) if bias else None
 
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        y = product(x, self.weight[...], self.num_taken)
-        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)
+    def __call__(self, x: Float[Array, "T ..."], placement: Placement) -> Float[Array, "T ..."]:
+        """The map of every token of x. Devices that share a taken axis add up what they have."""
+        summed = mesh_axes(self.taken)
 
+        def multiply(x: Array, weight: Array, bias: Array | None) -> Array:
+            x = x.reshape(x.shape[0], -1)
+            weight = weight.reshape(x.shape[1], *weight.shape[len(self.taken.split()) :])
+            if not summed:
+                return product(x, weight, bias, form=self.form, implementation=placement.kernels)
+            y = product(x, weight, form=self.form, implementation=placement.kernels)
+            y = jax.lax.psum(y, summed)
+            return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
 
-def product(
-    x: Float[Array, "..."],
-    weight: Float[Array, "..."],
-    num_taken: int = 1,
-) -> Float[Array, "..."]:
-    """x times weight over x's last and weight's first `num_taken` axes.
+        return jax.shard_map(
+            multiply,
+            mesh=placement.mesh,
+            in_specs=(spec(f"T {self.taken}"), *self._specs),
+            out_specs=self._out_spec,
+            check_vma=False,
+        )(x, *self._values)
 
-    Sums are float32 on every platform (float32 operands are not rounded to TF32); the result has
-    x's dtype.
-    """
-    rows = x.shape[: x.ndim - num_taken]
-    width = math.prod(weight.shape[:num_taken])
-    exact = x.dtype == jnp.float32
-    y = jax.lax.dot_general(
-        x.reshape(-1, width),
-        weight.reshape(width, *weight.shape[num_taken:]),
-        (((1,), (0,)), ((), ())),
-        precision=jax.lax.Precision.HIGHEST if exact else None,
-        preferred_element_type=x.dtype,
-    )
-    return y.reshape(*rows, *weight.shape[num_taken:])
+    def after(
+        self,
+        norm: RMSNorm,
+        x: Float[Array, "T D"],
+        delta: Float[Array, "T D"],
+        placement: Placement,
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T ..."]]:
+        """x + delta, and the map of its norm. Every device adds and norms the same."""
+
+        multiply = functools.partial(
+            normed_product, eps=norm.eps, form=self.form, implementation=placement.kernels
+        )
+
+        whole = PartitionSpec()
+        return jax.shard_map(
+            multiply,
+            mesh=placement.mesh,
+            in_specs=(whole, whole, whole, *self._specs),
+            out_specs=(whole, self._out_spec),
+            check_vma=False,
+        )(x, delta, norm.scale[...], *self._values)
+
+    @property
+    def _values(self) -> tuple[Array, Array | None]:
+        return self.weight[...], None if self.bias is None else self.bias[...]
+
+    @property
+    def _specs(self) -> tuple[PartitionSpec, PartitionSpec]:
+        """Of weight and bias."""
+        return spec(f"{self.taken} {self.given}"), spec(self.given)
+
+    @property
+    def _out_spec(self) -> PartitionSpec:
+        given = self.given.split()
+        return spec(" ".join(["T", *given[1 if self.form == "gated" else 0 :]]))
 
 
 def _weight(
-    axes: list[str], sizes: Mapping[str, int], part_axis: str, parts: Mapping[str, int]
+    axes: str, sizes: Mapping[str, int], part_axis: str, parts: Mapping[str, int]
 ) -> Weight:
-    shape = tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in axes)
+    names = axes.split()
+    shape = tuple(int(axis) if axis.isdigit() else sizes[axis] for axis in names)
     placed, start = {}, 0
     for name, size in parts.items():
-        placed[name] = Part(axes.index(part_axis), start, start + size)
+        placed[name] = Part(names.index(part_axis), start, start + size)
         start += size
-    return Weight(shape, " ".join(axes), placed)
+    return Weight(shape, axes, placed)

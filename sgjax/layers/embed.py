@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int32
 
+from sgjax.kernels_pallas.product import normed_product
+from sgjax.layers.norm import RMSNorm
 from sgjax.layers.weight import Weight
+from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import RULES, spec
 
 
@@ -40,14 +43,27 @@ class Embed(nnx.Module):
             self.table[...], tokens
         )
 
-    def logits(self, x: Float[Array, "R D"]) -> Float[Array, "R V"]:
-        """x times the table's rows, in float32."""
-        table = self.table[...]
-        y = jax.lax.dot_general(
-            x,
-            table,
-            (((1,), (1,)), ((), ())),
-            precision=jax.lax.Precision.HIGHEST if x.dtype == jnp.float32 else None,
-            preferred_element_type=jnp.float32,
-        )
+    def logits_after(
+        self,
+        norm: RMSNorm,
+        x: Float[Array, "R D"],
+        delta: Float[Array, "R D"],
+        placement: Placement,
+    ) -> Float[Array, "R V"]:
+        """The norm of x + delta times the table's rows, in float32."""
+        whole, table = PartitionSpec(), spec("V D")
+
+        def multiply(x: Array, delta: Array, scale: Array, table: Array) -> Array:
+            return normed_product(
+                x, delta, scale, table,
+                eps=norm.eps, form="logits", implementation=placement.kernels,
+            )[1]  # fmt: skip
+
+        y = jax.shard_map(
+            multiply,
+            mesh=placement.mesh,
+            in_specs=(whole, whole, whole, table),
+            out_specs=spec("R V"),
+            check_vma=False,
+        )(x, delta, norm.scale[...], self.table[...])
         return y[:, : self.vocab_size]

@@ -1,11 +1,11 @@
 """The dense feed-forward layer."""
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from sgjax.layers.einsum import Einsum
+from sgjax.layers.norm import RMSNorm
+from sgjax.sharding.mesh import Placement
 
 
 class GatedMLP(nnx.Module):
@@ -14,10 +14,16 @@ class GatedMLP(nnx.Module):
     def __init__(self, d_model: int, d_ff: int, *, bias: bool = False):
         sizes = {"D": d_model, "F": d_ff}
         parts = {"gate": 1, "up": 1}
-        self.gate_up = Einsum("D -> 2 F", sizes, bias=bias, part_axis="2", parts=parts)
+        self.gate_up = Einsum("D -> 2 F", sizes, bias=bias, part_axis="2", parts=parts, gated=True)
         self.down = Einsum("F -> D", sizes, bias=bias)
 
-    def __call__(self, x: Float[Array, "T D"]) -> Float[Array, "T D"]:
-        gate, up = jnp.moveaxis(self.gate_up(x), -2, 0)
-        gate = jax.nn.silu(gate.astype(jnp.float32)).astype(x.dtype)
-        return self.down(gate * up)
+    def __call__(
+        self,
+        norm: RMSNorm,
+        x: Float[Array, "T D"],
+        delta: Float[Array, "T D"],
+        placement: Placement,
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
+        """x + delta, and what the layer makes of its norm."""
+        x, hidden = self.gate_up.after(norm, x, delta, placement)
+        return x, self.down(hidden, placement)

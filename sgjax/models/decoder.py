@@ -46,9 +46,9 @@ class Decoder(nnx.Module):
             graphdef, state = nnx.split(block)
             x, h, layer_kv = _run_block(graphdef, nnx.to_pure_dict(state), x, h, layer_kv, step)
             new_kv.append(layer_kv)
-        _, x = self.norm(x[step.logit_rows], h[step.logit_rows], self.placement)
+        x, h = x[step.logit_rows], h[step.logit_rows]
         head = self.embed if self.head is None else self.head
-        return head.logits(x), new_kv
+        return head.logits_after(self.norm, x, h, self.placement), new_kv
 
 
 def build(family: Family, cfg: ModelConfig, placement: Placement) -> Decoder:

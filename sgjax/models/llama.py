@@ -59,10 +59,9 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "T D"], h: Float[Array, "T D"], kv: LayerKV, step: StepInputs
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
-        x, h = self.attn_norm(x, h, step.placement)
-        h, kv = self.attn(h, kv, step)
-        x, h = self.mlp_norm(x, h, step.placement)
-        return x, self.mlp(h), kv
+        x, h, kv = self.attn(self.attn_norm, x, h, kv, step)
+        x, h = self.mlp(self.mlp_norm, x, h, step.placement)
+        return x, h, kv
 
 
 WEIGHTS = {

@@ -14,6 +14,12 @@ RULES: dict[str, tuple[str, ...]] = {
 """Axes not named here are whole on every device."""
 
 
+def mesh_axes(axes: str) -> tuple[str, ...]:
+    """The mesh axes that any of these axes is split over."""
+    split = [name for word in axes.split() for name in RULES.get(_first_letter(word), ())]
+    return tuple(dict.fromkeys(split))
+
+
 def spec(axes: str) -> PartitionSpec:
     """The partition of an array, given its axes by letter: "D K G H".
 

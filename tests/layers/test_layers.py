@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgjax.layers.einsum import Einsum, product
+from sgjax.layers.einsum import Einsum
 from sgjax.layers.embed import Embed
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
@@ -11,26 +11,37 @@ from sgjax.sharding.mesh import Placement, make_mesh
 from tests.layers.values import filled
 
 SIZES = {"D": 6, "K": 2, "G": 3, "H": 4}
+ON_ONE, ON_TWO = Placement(make_mesh(1)), Placement(make_mesh(2))
 
 
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
+def normed(x: np.ndarray, norm: RMSNorm) -> np.ndarray:
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + norm.eps) * np.asarray(norm.scale[...])
+
+
+@pytest.mark.parametrize("placement", [ON_ONE, ON_TWO], ids=["tp 1", "tp 2"])
 @pytest.mark.parametrize(
     ("axes", "letters"), [("D -> K G H", "td,dkgh->tkgh"), ("K G H -> D", "tkgh,kghd->td")]
 )
-def test_an_einsum_replaces_the_last_axes(axes, letters):
-    layer = filled(Einsum(axes, SIZES))
+def test_an_einsum_replaces_the_last_axes(axes, letters, placement):
+    layer = filled(Einsum(axes, SIZES, bias=True))
     x = normal(5, *(SIZES[axis] for axis in axes.split("->")[0].split()))
-    expected = np.einsum(letters, x, layer.weight[...])
-    np.testing.assert_allclose(layer(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-5)
+    expected = np.einsum(letters, x, layer.weight[...]) + np.asarray(layer.bias[...])
+    found = layer(jnp.asarray(x), placement)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_einsum_adds_its_bias_to_what_it_gives():
-    layer = filled(Einsum("D -> K G H", SIZES, bias=True))
-    x = jnp.zeros((5, 6), jnp.float32)
-    np.testing.assert_array_equal(layer(x), np.broadcast_to(layer.bias[...], (5, 2, 3, 4)))
+@pytest.mark.parametrize("placement", [ON_ONE, ON_TWO], ids=["tp 1", "tp 2"])
+def test_an_einsum_after_a_norm_adds_norms_and_maps(placement):
+    layer, norm = filled(Einsum("D -> K G H", SIZES, bias=True)), filled(RMSNorm(6, 1e-5))
+    x, delta = normal(2, 5, 6)
+    total, found = layer.after(norm, jnp.asarray(x), jnp.asarray(delta), placement)
+    np.testing.assert_allclose(total, x + delta, rtol=1e-6)
+    expected = np.einsum("td,dkgh->tkgh", normed(x + delta, norm), layer.weight[...])
+    np.testing.assert_allclose(found, expected + np.asarray(layer.bias[...]), rtol=1e-5, atol=1e-5)
 
 
 def test_the_parts_of_a_fused_weight_lie_one_after_another():
@@ -39,59 +50,39 @@ def test_the_parts_of_a_fused_weight_lie_one_after_another():
     assert dict(layer.bias.parts)["v"] == Part(axis=1, start=2, stop=3)
 
 
-def test_a_product_sums_in_float32_and_gives_the_dtype_of_its_input():
-    x, w = jnp.ones((1, 1024), jnp.bfloat16), jnp.ones((1024, 1), jnp.bfloat16)
-    assert product(x, w).dtype == jnp.bfloat16
-    assert product(x, w)[0, 0] == 1024  # bfloat16 sums would stop at 256
-
-
-def test_rms_norm_divides_the_sum_in_float32_and_scales_in_the_inputs_dtype():
-    norm = filled(RMSNorm(6, 1e-5))
+@pytest.mark.parametrize("placement", [ON_ONE, ON_TWO], ids=["tp 1", "tp 2"])
+def test_a_gated_mlp_multiplies_the_activated_gate_with_up(placement):
+    mlp, norm = filled(GatedMLP(6, 8, bias=True)), filled(RMSNorm(6, 1e-5))
     x, delta = normal(2, 3, 6)
-    total = x + delta
-    scaled = np.asarray(norm.scale[...])
-    expected = total / np.sqrt((total**2).mean(-1, keepdims=True) + 1e-5) * scaled
-    found = norm(jnp.asarray(x), jnp.asarray(delta), Placement(make_mesh(1)))
-    np.testing.assert_allclose(found[0], total, rtol=1e-6)
-    np.testing.assert_allclose(found[1], expected, rtol=1e-5)
-
-
-def test_rms_norm_survives_squares_that_float16_cannot_hold():
-    norm = RMSNorm(4, 1e-6)
-    norm = filled(norm, scale=np.ones(4))
-    norm.scale.set_value(norm.scale[...].astype(jnp.float16))
-    x = jnp.full((1, 4), 1000.0, jnp.float16)
-    _, out = norm(x, jnp.zeros_like(x), Placement(make_mesh(1)))
-    assert out.dtype == jnp.float16
-    np.testing.assert_array_equal(out, np.ones((1, 4)))
-
-
-def test_a_gated_mlp_multiplies_the_activated_gate_with_up():
-    mlp = filled(GatedMLP(6, 8, bias=True))
-    x = normal(3, 6)
     w, b = np.asarray(mlp.gate_up.weight[...]), np.asarray(mlp.gate_up.bias[...])
-    gate, up = x @ w[:, 0] + b[0], x @ w[:, 1] + b[1]
+    read = normed(x + delta, norm)
+    gate, up = read @ w[:, 0] + b[0], read @ w[:, 1] + b[1]
     hidden = gate / (1 + np.exp(-gate)) * up
     expected = hidden @ np.asarray(mlp.down.weight[...]) + np.asarray(mlp.down.bias[...])
-    np.testing.assert_allclose(mlp(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-4)
+    total, found = mlp(norm, jnp.asarray(x), jnp.asarray(delta), placement)
+    np.testing.assert_allclose(total, x + delta, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_rows_beyond_the_vocabulary_give_no_logits():
-    embed = filled(Embed(5, 6, padding=3))
+@pytest.mark.parametrize("placement", [ON_ONE, ON_TWO], ids=["tp 1", "tp 2"])
+def test_rows_beyond_the_vocabulary_give_no_logits(placement):
+    embed, norm = filled(Embed(5, 6, padding=3)), filled(RMSNorm(6, 1e-5))
     table = np.asarray(embed.table[...])
     assert table.shape == (8, 6)
-    logits = embed.logits(jnp.asarray(table[:2]))
+    x, delta = normal(2, 2, 6)
+    logits = embed.logits_after(norm, jnp.asarray(x), jnp.asarray(delta), placement)
     assert logits.shape == (2, 5)
-    np.testing.assert_allclose(logits, table[:2] @ table[:5].T, rtol=1e-5, atol=1e-5)
+    expected = normed(x + delta, norm) @ table[:5].T
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_are_float32_whatever_the_weights_are():
-    embed = Embed(5, 6)
-    embed = filled(embed)
-    embed.table.set_value(embed.table[...].astype(jnp.bfloat16))
+    embed, norm = filled(Embed(5, 6)), filled(RMSNorm(6, 1e-5))
+    for weight in (embed.table, norm.scale):
+        weight.set_value(weight[...].astype(jnp.bfloat16))
     x = embed(jnp.array([1, 2], jnp.int32), make_mesh(1))
     assert x.dtype == jnp.bfloat16
-    assert embed.logits(x).dtype == jnp.float32
+    assert embed.logits_after(norm, x, x, ON_ONE).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("tp", [1, 2])

@@ -1,0 +1,56 @@
+"""Products of activations and a weight, also of what add and RMSNorm leave: the contract."""
+
+from typing import Literal
+
+from jaxtyping import Array, Float
+
+from sgjax.kernels_pallas.dispatch import implementation_of
+
+Form = Literal["plain", "gated", "logits"]
+"""What comes of rows x [T, K] and a weight w:
+
+plain    w [K, ...]     x · w                               in the dtype of x
+gated    w [K, 2, F]    silu(x · w[:, 0]) * (x · w[:, 1])   in the dtype of x
+logits   w [V, K]       x · wᵀ                              in float32
+"""
+
+MOST_ROWS = 16
+"""Few rows, which Triton's kernel multiplies; XLA's products take longer for them, not for more."""
+
+
+def product(
+    x: Float[Array, "T K"],
+    w: Float[Array, "..."],
+    bias: Float[Array, "..."] | None = None,
+    *,
+    form: Form = "plain",
+    implementation: str | None = None,
+) -> Float[Array, "T ..."]:
+    """x times w, as `form` says.
+
+    Sums are float32 on every platform (float32 operands are not rounded to TF32). They are rounded
+    to the dtype of x; then `bias` is added, of the shape of w less its first axis (logits have
+    none); then a gate, silu of it in float32 and rounded, is multiplied. https://arxiv.org/abs/2002.05202
+    """
+    module = implementation_of(__name__, implementation)
+    return module.product(x, w, bias, form=form)
+
+
+def normed_product(
+    x: Float[Array, "T K"],
+    delta: Float[Array, "T K"],
+    scale: Float[Array, "K"],
+    w: Float[Array, "..."],
+    bias: Float[Array, "..."] | None = None,
+    *,
+    eps: float,
+    form: Form = "plain",
+    implementation: str | None = None,
+) -> tuple[Float[Array, "T K"], Float[Array, "T ..."]]:
+    """x + delta, rounded to the dtype of x, and the `product` of its RMS norm with w.
+
+    The norm is that of `add_rms_norm`. Its factor, the same for a whole row, may be applied to the
+    float32 sums instead: then only the product with `scale` is rounded before w is multiplied.
+    """
+    module = implementation_of(__name__, implementation)
+    return module.normed_product(x, delta, scale, w, bias, eps=eps, form=form)

@@ -1,0 +1,41 @@
+"""Products on NVIDIA GPUs: kernels of our own for few rows, XLA's products for more.
+
+Few rows take as long as it takes to read the weight, and for small models, to launch what reads it.
+So there is one kernel from the rows to the result: nothing is left to add up, to gate, or to norm.
+"""
+
+import jax.numpy as jnp
+
+from sgjax.kernels_pallas.add_rms_norm import triton as norm
+from sgjax.kernels_pallas.block_sizes import device_kind
+from sgjax.kernels_pallas.product import MOST_ROWS, reference, triton_few
+
+_MOST_NORMED_ROWS = 4
+"""Every program norms all rows again: past this, that takes longer than a kernel of its own."""
+_MOST_VALUES = 2**31 - 1
+"""Of a weight: Triton kernels count them in 32 bits."""
+
+
+def product(x, w, bias, *, form, kind=None, interpret=False):
+    """The contract. `kind` is the device's whose block sizes are taken; None: the one that JAX
+    computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
+    if not _is_for_few(x, w, MOST_ROWS):
+        return reference.product(x, w, bias, form=form)
+    sizes = triton_few.sizes(w, form, kind or device_kind())
+    return triton_few.product(x, w, bias, form=form, sizes=sizes, interpret=interpret)
+
+
+def normed_product(x, delta, scale, w, bias, *, eps, form, kind=None, interpret=False):
+    """The contract; as `product`."""
+    if not _is_for_few(x, w, _MOST_NORMED_ROWS):
+        total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
+        return total, product(normed, w, bias, form=form, kind=kind, interpret=interpret)
+    sizes = triton_few.sizes(w, form, kind or device_kind())
+    before = triton_few.Norm(delta, scale, eps)
+    return triton_few.product(x, w, bias, before, form=form, sizes=sizes, interpret=interpret)
+
+
+def _is_for_few(x, w, most_rows: int) -> bool:
+    """Whether a kernel for few rows takes it. Float32 it leaves to XLA, with its exact products."""
+    is_narrow = x.dtype == w.dtype and x.dtype in (jnp.bfloat16, jnp.float16)
+    return is_narrow and x.shape[0] <= most_rows and w.size <= _MOST_VALUES
