@@ -1,9 +1,10 @@
 """How XLA is told to compile a step's forward program for a GPU.
 
-What matters is who multiplies. Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
-docs/benchmarks.md): up to 8 tokens, XLA's Triton products, chosen by measuring (batch 1: 4.39 ms a
-step, 5.49 with cuBLASLt); about 128, cuBLASLt's best by measurement (128: 9.77 ms, 10.99 with its
-own first choice; 64: 6.72 and 6.79). At 256 and 2,048 its first choice is within 3 % of its best,
+What matters is who multiplies. Few tokens have a kernel of our own, and XLA has nothing to choose
+(`kernels_pallas/product`). Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
+docs/benchmarks.md): of XLA's products, up to 8 tokens Triton's, chosen by measuring, are the
+fastest (batch 1: 4.39 ms a step, 5.49 with cuBLASLt); about 128, cuBLASLt's best by measurement
+(128: 9.77 ms, 10.99 with its own first choice; 64: 6.72 and 6.79). At 256 and 2,048 its first choice is within 3 % of its best,
 and costs no time; it is taken for all other sizes too, at which the two were not compared.
 Measuring takes 1 to 3 s a program, and means something only where nothing else runs.
 """
@@ -12,6 +13,8 @@ import dataclasses
 from typing import Any
 
 import jax
+
+from sgjax.kernels_pallas.product import MOST_ROWS
 
 _MOST_TOKENS_FOR_TRITON = 8
 _TOKENS_TO_MEASURE = range(33, 129)
@@ -49,9 +52,10 @@ def of_forward(
         options["xla_gpu_enable_command_buffer"] = ""
     if tp_size > 1 and num_tokens > _MOST_TOKENS_FOR_OWN_ALL_REDUCE:
         options |= _no_own_all_reduce()
-    if num_tokens > _MOST_TOKENS_FOR_TRITON:
+    is_for_triton = MOST_ROWS < num_tokens <= _MOST_TOKENS_FOR_TRITON
+    if not is_for_triton:
         options["xla_gpu_enable_triton_gemm"] = False
-    if num_tokens <= _MOST_TOKENS_FOR_TRITON or num_tokens in _TOKENS_TO_MEASURE:
+    if is_for_triton or num_tokens in _TOKENS_TO_MEASURE:
         return Compilation(options, measures=f"products of {num_tokens} tokens")
     options["xla_gpu_autotune_level"] = 0
     return Compilation(options)
