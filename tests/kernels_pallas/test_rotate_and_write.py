@@ -32,10 +32,12 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("few_tokens", [256, 2], ids=["a token a program", "some"])
 @pytest.mark.parametrize("is_normed", [False, True], ids=["plain", "normed"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_the_kernel_equals_the_definition(case, dtype, is_normed):
+def test_the_kernel_equals_the_definition(case, dtype, is_normed, few_tokens, monkeypatch):
+    monkeypatch.setattr(triton, "_FEW_TOKENS", few_tokens)
     arrays, norms = inputs(*case, dtype)
     options = {"norms": norms if is_normed else None, "eps": 1e-5}
     found = triton.rotate_and_write(*arrays, **options, interpret=True)
