@@ -14,7 +14,7 @@ from sgjax.engine.buckets import Bucket, pick
 from sgjax.engine.programs import Key, Programs, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_sample
-from sgjax.engine.sampler import Sampled, Variant
+from sgjax.engine.sampler import Logprobs, Variant
 from sgjax.engine.step import CacheShape, pack_forward
 from sgjax.engine.step_programs import PIECE, DeviceState, Model, StepPrograms, padded
 
@@ -24,16 +24,15 @@ class LaunchedStep:
     """A step on its way: `read` waits for it."""
 
     batch: Batch
-    sampled: Sampled | None
+    tokens: Array | None = None
+    logprobs: Logprobs | None = None
     clock: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
     def read(self) -> StepResults:
-        if self.sampled is None:
+        if self.tokens is None:
             return StepResults(np.zeros(0, np.int32))
-        count = self.batch.num_logits
-        tokens, *more = self.sampled
-        logprobs = (None if x is None else np.asarray(x)[:count] for x in more)
-        return StepResults(np.asarray(tokens)[:count], *logprobs)
+        outputs = self.tokens, *(self.logprobs or ())
+        return StepResults(*(np.asarray(x)[: self.batch.num_logits] for x in outputs))
 
 
 class ModelRunner:
@@ -84,7 +83,7 @@ class ModelRunner:
             if request.params.has_penalties:
                 self._restart_seen(request)
         wants = self._params.wants(batch)
-        variant = _variant(wants)
+        variant = Variant.GENERAL if wants & Wants.CHANCE else Variant.GREEDY
         bucket = pick(self._compiled_buckets(variant), batch)
         self._write_tables(batch.table_updates[:, bucket.num_updates(self._shape.page_size) :])
         self._load(batch, bucket)
@@ -94,19 +93,20 @@ class ModelRunner:
         )
         self._state = state = dataclasses.replace(state, kv=kv, tables=tables)
         if not batch.num_logits:
-            return LaunchedStep(batch, None)
-        sampled, last_tokens, seen = self.programs["sample", bucket.num_logits, variant](
+            return LaunchedStep(batch)
+        tokens, last_tokens, seen = self.programs["sample", bucket.num_logits, variant](
             self._biased(logits, batch, bucket) if wants & Wants.BIAS else logits,
-            logits,
             state.last_tokens,
             state.seen,
             state.inbox,
         )
         self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
-        for output in sampled:
-            if output is not None:
-                output.copy_to_host_async()
-        return LaunchedStep(batch, sampled)
+        logprobs = None
+        if wants & Wants.LOGPROBS:
+            logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
+        for output in (tokens, *(logprobs or ())):
+            output.copy_to_host_async()
+        return LaunchedStep(batch, tokens, logprobs)
 
     def close(self, *, wait: bool) -> None:
         """Stops compiling; `wait`: until what has begun is done."""
@@ -119,8 +119,9 @@ class ModelRunner:
         return (bucket for bucket in self._buckets if self._has(bucket, variant))
 
     def _has(self, bucket: Bucket, variant: Variant) -> bool:
-        keys = (("forward", bucket), ("sample", bucket.num_logits, variant))
-        return all(key in self.programs for key in (*keys, ("bias", bucket.num_logits)))
+        count = bucket.num_logits
+        keys = ("forward", bucket), ("sample", count, variant), ("logprobs", count), ("bias", count)
+        return all(key in self.programs for key in keys)
 
     def _load(self, batch: Batch, bucket: Bucket) -> None:
         """Sends the device what it must know of the step, in one piece."""
@@ -169,12 +170,6 @@ class ModelRunner:
             values[: len(piece)] = [value for _, _, value in piece]
             logits = self.programs["bias", bucket.num_logits](logits, rows, tokens, values)
         return logits
-
-
-def _variant(wants: Wants) -> Variant:
-    if wants & Wants.LOGPROBS:
-        return Variant.LOGPROBS
-    return Variant.GENERAL if wants & Wants.CHANCE else Variant.GREEDY
 
 
 def _biases(batch: Batch) -> list[tuple[int, int, float]]:

@@ -23,52 +23,52 @@ class Variant(enum.Enum):
 
     GREEDY = "greedy"
     GENERAL = "general"
-    LOGPROBS = "logprobs"
 
 
-class Sampled(NamedTuple):
-    """Per wanted logits: the drawn (or known) token, and what LOGPROBS adds.
+class Logprobs(NamedTuple):
+    """Per wanted logits: the logprob of its token, and the likeliest tokens."""
 
-    A token is -1 where its logits hold NaN or have no largest finite value.
-    """
-
-    tokens: Int32[Array, "R"]
-    logprobs: Float[Array, "R"] | None = None
-    top_ids: Int32[Array, "R 20"] | None = None
-    top_logprobs: Float[Array, "R 20"] | None = None
+    of_token: Float[Array, "R"]
+    top_ids: Int32[Array, "R 20"]
+    top: Float[Array, "R 20"]
 
 
 def sample(
     logits: Float[Array, "R V"],
-    raw_logits: Float[Array, "R V"],
     last_tokens: Int32[Array, "slots"],
     seen: Int16[Array, "slots V"],
     vector: Int32[Array, "n"],
     *,
     variant: Variant,
     placement: Placement,
-) -> tuple[Sampled, Int32[Array, "slots"], Int16[Array, "slots V"]]:
+) -> tuple[Int32[Array, "R"], Int32[Array, "slots"], Int16[Array, "slots V"]]:
     """Draws a token per row, and keeps it for the next step.
 
-    `logits` are float32 with biases added, `raw_logits` without (logprobs are of these). `seen`
-    holds per request slot and token twice the count in its output, plus one if it stands in its
-    prompt.
+    A token is the target where this is known, and -1 where logits hold NaN or have no largest
+    finite value. `logits` are float32 with biases added. `seen` holds per request slot and token
+    twice the count in its output, plus one if it stands in its prompt; GREEDY needs none and counts
+    none.
     """
     rows = unpack_sample(vector, logits.shape[0])
     slots, targets = rows.pop("slots"), rows.pop("targets")
     if variant is Variant.GREEDY:
-        tokens = _likeliest(logits)
-        return Sampled(tokens), _keep(last_tokens, slots, tokens), seen
-
-    # Where a token is known, none is drawn: the likeliest costs least.
-    rows["temperature"] = jnp.where(targets >= 0, 0.0, rows["temperature"])
-    drawn = _draw(logits, seen, Draws(slots=slots, **rows), placement)
+        drawn = _likeliest(logits)
+    else:
+        # Where a token is known, none is drawn: the likeliest costs least.
+        rows["temperature"] = jnp.where(targets >= 0, 0.0, rows["temperature"])
+        drawn = _draw(logits, seen, Draws(slots=slots, **rows), placement)
     tokens = jnp.where((targets >= 0) & (drawn >= 0), targets, drawn)
-    last_tokens = _keep(last_tokens, slots, tokens)
-    seen = _count(seen, slots, tokens)
     if variant is Variant.GENERAL:
-        return Sampled(tokens), last_tokens, seen
-    return _with_logprobs(tokens, raw_logits), last_tokens, seen
+        seen = _count(seen, slots, tokens)
+    return tokens, _keep(last_tokens, slots, tokens), seen
+
+
+def logprobs_of(raw_logits: Float[Array, "R V"], tokens: Int32[Array, "R"]) -> Logprobs:
+    """Logprobs of tokens, and the likeliest: of the raw logits, without biases and penalties."""
+    logprobs = jax.nn.log_softmax(raw_logits, axis=-1)
+    of_token = jnp.take_along_axis(logprobs, jnp.maximum(tokens, 0)[:, None], axis=-1)[:, 0]
+    top, ids = lax.top_k(logprobs, min(MAX_TOP_LOGPROBS, logprobs.shape[-1]))
+    return Logprobs(of_token, ids.astype(jnp.int32), top)
 
 
 def _likeliest(logits: Float[Array, "R V"]) -> Int32[Array, "R"]:
@@ -105,13 +105,6 @@ def _count(
     old = seen.at[slots, at].get(mode="fill", fill_value=0)
     new = jnp.where((old >> 1) < _MAX_COUNT, old + jnp.int16(2), old)
     return seen.at[slots, at].set(new, mode="drop")
-
-
-def _with_logprobs(tokens: Int32[Array, "R"], raw_logits: Float[Array, "R V"]) -> Sampled:
-    logprobs = jax.nn.log_softmax(raw_logits, axis=-1)
-    of_token = jnp.take_along_axis(logprobs, jnp.maximum(tokens, 0)[:, None], axis=-1)[:, 0]
-    top, ids = lax.top_k(logprobs, min(MAX_TOP_LOGPROBS, logprobs.shape[-1]))
-    return Sampled(tokens, of_token, ids.astype(jnp.int32), top)
 
 
 def add_bias(

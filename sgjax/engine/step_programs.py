@@ -54,7 +54,7 @@ class StepPrograms:
     ("load", size)                      puts a vector of the host into the inbox
     ("forward", bucket)                 the model: from the inbox and the state to logits
     ("sample", num_logits, variant)     from logits to tokens
-    ("bias", num_logits), "tables", "seen"      what a step needs rarely
+    ("logprobs", num_logits), ("bias", num_logits), "tables", "seen"    what a step needs rarely
     """
 
     model: Model
@@ -67,9 +67,10 @@ class StepPrograms:
     def serving_keys(self) -> list[Key]:
         """The smallest closed set: with these, every step can run."""
         last = self.buckets[-1]
-        keys: list[Key] = [("forward", last), ("bias", last.num_logits), "tables", "seen"]
+        count = last.num_logits
+        keys: list[Key] = [("forward", last), *(("sample", count, variant) for variant in Variant)]
         keys += [("load", size) for size in self.inbox_sizes]
-        return keys + [("sample", last.num_logits, variant) for variant in Variant]
+        return [*keys, ("logprobs", count), ("bias", count), "tables", "seen"]
 
     @functools.cached_property
     def inbox_sizes(self) -> list[int]:
@@ -142,7 +143,7 @@ class StepPrograms:
             x = self._logits(count)
             sample = functools.partial(sampler.sample, variant=variant, placement=placement)
             key = ("sample", count, variant)
-            yield key, self._source(sample, x, x, *state, donate=(2, 3))
+            yield key, self._source(sample, x, *state, donate=(1, 2))
 
     def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
@@ -151,7 +152,8 @@ class StepPrograms:
             vector = self._input(jnp.int32, size)
             yield ("load", size), self._source(load_inbox, given["inbox"], vector, donate=0)
         for count in self._logits_sizes:
-            x = self._logits(count)
+            x, tokens = self._logits(count), self._input(jnp.int32, count)
+            yield ("logprobs", count), self._source(sampler.logprobs_of, x, tokens)
             yield ("bias", count), self._source(sampler.add_bias, x, ints, ints, floats)
         yield "tables", self._source(update_tables, given["tables"], ints, ints, donate=0)
         slot, is_first = self._input(jnp.int32), self._input(jnp.bool_)

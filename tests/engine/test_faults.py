@@ -1,5 +1,7 @@
 """A step that fails: whoever is to blame fails alone, all others get the tokens they would have."""
 
+import dataclasses
+
 import pytest
 
 from tests.engine.lockstep import Lockstep
@@ -106,14 +108,14 @@ def test_logits_that_are_not_finite_fail_their_own_request(engine, monkeypatch):
 
     def poison(batch):
         step = launch(batch)
-        if step.sampled is None or "bad" not in names(batch):
+        if step.tokens is None or "bad" not in names(batch):
             return step
         ends = [sum(r.num_logits for r in batch.rows[: i + 1]) for i in range(len(batch.rows))]
-        tokens = step.sampled.tokens.copy()
+        tokens = step.tokens.copy()
         for row, end in zip(batch.rows, ends, strict=True):
             if row.request.rid == "bad" and row.samples:
                 tokens = tokens.at[end - 1].set(-1)
-        return type(step)(batch, step.sampled._replace(tokens=tokens))
+        return dataclasses.replace(step, tokens=tokens)
 
     monkeypatch.setattr(runner, "launch", poison)
     engine.submit("good", [8, 9, 10], max_new_tokens=5, ignore_eos=True)

@@ -27,21 +27,20 @@ def vector_of(rows):
     return vector
 
 
-def sample(logits, rows, *, variant=Variant.GENERAL, seen=None, raw=None, num_devices=1):
+def sample(logits, rows, *, variant=Variant.GENERAL, seen=None, num_devices=1):
     seen = np.zeros((SLOTS, V), np.int16) if seen is None else seen
     logits = np.asarray(logits, np.float32)
     last = np.full(SLOTS, 7, np.int32)
     vector = vector_of(rows)
-    raw = logits if raw is None else raw
-    with_state = functools.partial(run, logits, raw, last, seen, vector)
+    with_state = functools.partial(run, logits, last, seen, vector)
     return with_state(variant=variant, placement=Placement(make_mesh(num_devices)))
 
 
 def draws(logits, count, **row):
     """`count` tokens drawn from one distribution, at positions of their own."""
     rows = [{"slots": SLOTS, "positions": i, "seeds": 3, **row} for i in range(count)]
-    sampled, _, _ = sample(np.tile(logits, (count, 1)), rows)
-    return np.asarray(sampled.tokens)
+    tokens, _, _ = sample(np.tile(logits, (count, 1)), rows)
+    return np.asarray(tokens)
 
 
 @pytest.fixture
@@ -56,8 +55,8 @@ def probs_of(logits, temperature=1.0):
 
 def test_temperature_zero_is_the_likeliest_token_in_every_variant(logits):
     for variant in Variant:
-        sampled, last, _ = sample(logits[None], [{"temperature": 0.0}], variant=variant)
-        assert sampled.tokens.tolist() == [logits.argmax()]
+        tokens, last, _ = sample(logits[None], [{"temperature": 0.0}], variant=variant)
+        assert tokens.tolist() == [logits.argmax()]
         assert last.tolist() == [logits.argmax(), 7, 7, 7]
 
 
@@ -99,7 +98,7 @@ def test_a_draw_depends_on_seed_and_position_and_on_nothing_else(logits):
     noise = np.random.default_rng(1).normal(size=V)
     alone, _, _ = sample(logits[None], [row])
     among, _, _ = sample([noise, logits, -noise], [other, row, other])
-    assert alone.tokens[0] == among.tokens[1]
+    assert alone[0] == among[1]
     many = draws(logits, 100, temperature=2.0)
     assert len(set(many)) > 10
 
@@ -118,8 +117,8 @@ def test_penalties_follow_what_was_seen(logits):
     for token, count in ((4, 0), (5, 3), (6, 2)):
         x = expected[token]
         expected[token] = (x / 1.5 if x > 0 else x * 1.5) - 0.25 * count - 0.5 * (count > 0)
-    sampled, _, seen_after = sample(logits[None], [row], seen=seen)
-    token = int(sampled.tokens[0])
+    tokens, _, seen_after = sample(logits[None], [row], seen=seen)
+    token = int(tokens[0])
     assert token == expected.argmax()
     assert int(seen_after[2, token]) == int(seen[2, token]) + 2
     assert (np.asarray(seen_after) != seen).sum() == 1
@@ -138,24 +137,22 @@ def test_counts_saturate_instead_of_turning_negative(logits):
     assert (np.asarray(after) == seen).all()
 
 
-def test_a_known_target_is_not_drawn_over_and_not_counted(logits):
+@pytest.mark.parametrize("variant", list(Variant))
+def test_a_known_target_is_not_drawn_over_and_not_counted(logits, variant):
     rows = [{"targets": 9, "slots": SLOTS}, {"temperature": 0.0}]
-    sampled, last, seen = sample(np.tile(logits, (2, 1)), rows, variant=Variant.LOGPROBS)
-    assert sampled.tokens.tolist() == [9, logits.argmax()]
-    assert np.asarray(seen).sum() == 2
+    tokens, last, seen = sample(np.tile(logits, (2, 1)), rows, variant=variant)
+    assert tokens.tolist() == [9, logits.argmax()]
+    assert np.asarray(seen).sum() == (2 if variant is Variant.GENERAL else 0)
     assert last.tolist() == [7, logits.argmax(), 7, 7]
 
 
-def test_logprobs_are_of_the_raw_logits(logits):
-    biased = logits + np.where(np.arange(V) == 8, 100, 0).astype(np.float32)
-    rows = [{"temperature": 0.5, "repetition_penalty": 2.0, "top_k": 2}]
-    sampled, _, _ = sample(biased[None], rows, raw=logits[None], variant=Variant.LOGPROBS)
+def test_logprobs_are_of_the_tokens_and_of_the_likeliest(logits):
+    found = sampler.logprobs_of(jnp.asarray(np.tile(logits, (2, 1))), jnp.array([8, -1]))
     expected = np.log(probs_of(logits))
-    assert sampled.tokens.tolist() == [8]
-    np.testing.assert_allclose(sampled.logprobs[0], expected[8], rtol=1e-5)
+    np.testing.assert_allclose(found.of_token, expected[[8, 0]], rtol=1e-5)
     order = np.argsort(-expected)[:20]
-    assert sampled.top_ids[0].tolist() == order.tolist()
-    np.testing.assert_allclose(sampled.top_logprobs[0], expected[order], rtol=1e-5)
+    assert found.top_ids.tolist() == [order.tolist()] * 2
+    np.testing.assert_allclose(found.top, [expected[order]] * 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", list(Variant))
@@ -164,8 +161,8 @@ def test_unsound_logits_give_token_minus_one_and_leave_other_rows_alone(logits, 
     bad = logits.copy()
     bad[3] = poison
     rows = [{"temperature": 0.0}, {"temperature": 0.0}]
-    sampled, _, _ = sample([bad, logits], rows, variant=variant)
-    assert sampled.tokens.tolist() == [-1, logits.argmax()]
+    tokens, _, _ = sample([bad, logits], rows, variant=variant)
+    assert tokens.tolist() == [-1, logits.argmax()]
 
 
 def test_bias_is_added_to_single_logits_and_padding_is_dropped(logits):

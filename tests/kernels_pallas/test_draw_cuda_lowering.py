@@ -55,12 +55,11 @@ def test_the_sampler_copies_neither_logits_nor_history(num_devices):
     program = compiled(
         functools.partial(sampler.sample, variant=Variant.GENERAL, placement=placement),
         (jnp.float32, R, V),
-        (jnp.float32, R, V),
         (jnp.int32, SLOTS),
         (jnp.int16, SLOTS, V),
         (jnp.int32, sample_layout(R).size),
         num_devices=num_devices,
-        donate_argnums=(2, 3),
+        donate_argnums=(1, 2),
     )
     memory = program.memory_analysis()
     assert memory.alias_size_in_bytes >= SLOTS * V * 2
