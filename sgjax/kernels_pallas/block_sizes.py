@@ -16,8 +16,8 @@ def device_kind() -> str | None:
 def tuned_sizes(op: str, kernel: str, row_bytes: int, kind: str | None) -> dict[str, int]:
     """What configs/kernels has for `kernel` of `op` on a device of `kind`; empty where nothing.
 
-    Entries are kept by the bytes of one row of one head, since these decide what fits: the
-    smallest entry of at least `row_bytes` is taken.
+    Entries are kept by the bytes of one row (of one head, of a weight), since these decide what
+    fits: the smallest entry of at least `row_bytes` is taken.
     """
     entries = _file(kind).get(op, {}).get(kernel, {}) if kind else {}
     fitting = [int(size) for size in entries if int(size) >= row_bytes]

@@ -5,9 +5,6 @@ import numpy as np
 
 from sgjax.bench.kernels.op import Arrays, Op
 
-BOUND = 5e-3
-"""Of the relative error: what rounding to bfloat16 comes to."""
-
 
 def reference(op: Op, case: object, arrays: Arrays) -> np.ndarray:
     """What the definition gives, f32."""
@@ -20,5 +17,5 @@ def relative_error(result: jax.Array, expected: np.ndarray) -> float:
     return float(np.linalg.norm(difference) / max(np.linalg.norm(expected), 1e-30))
 
 
-def is_right(error: float) -> bool:
-    return error <= BOUND  # NaN is not
+def is_right(op: Op, error: float) -> bool:
+    return error <= op.bound  # NaN is not

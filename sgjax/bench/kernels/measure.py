@@ -80,7 +80,7 @@ def _measure(options: KernelOptions, case: Any, ceilings: Ceilings) -> Iterator[
 
 def _check(options: KernelOptions, case: Any, arrays: Any, program: Program) -> float:
     error = relative_error(program.result(), reference(options.op, case, arrays))
-    if not is_right(error):
+    if not is_right(options.op, error):
         raise BenchmarkFailed(f"{case.name} is wrong: it is off the reference by {error:.2g}.")
     return error
 

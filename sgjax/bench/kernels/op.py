@@ -56,3 +56,5 @@ class Op:
     shape_class: Callable[[Any], int]
     """What block sizes depend on; the key of an entry in configs/kernels."""
     kernels: Sequence[TunedKernel]
+    bound: float = 5e-3
+    """Of the relative error: what rounding the result to bfloat16 comes to."""

@@ -108,7 +108,7 @@ class _Trier:
         try:
             for program, (case, _, expected) in zip(programs, self._works, strict=True):
                 error = relative_error(program.result(), expected)
-                if not is_right(error):
+                if not is_right(self._options.op, error):
                     return Trial(failure=f"{case.name} is off by {error:.2g}", is_wrong=True)
             runs = self._options.runs
             return Trial(tuple(program.seconds_per_call(runs) for program in programs))

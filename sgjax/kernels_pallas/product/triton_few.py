@@ -39,14 +39,9 @@ class Norm(NamedTuple):
     eps: float
 
 
-def sizes(w: Float[Array, "..."], form: str, kind: str | None) -> Sizes:
-    """Tuned ones where the device has them."""
-    return Sizes(**tuned_sizes("product", form, row_bytes(w, form), kind))
-
-
-def row_bytes(w: Float[Array, "..."], form: str) -> int:
-    """What decides how the work is cut: the bytes of a row of the weight, of one part if gated."""
-    return num_columns(w, form) * w.dtype.itemsize
+def sizes(form: str, row_bytes: int, kind: str | None) -> Sizes:
+    """For columns whose rows are of so many bytes: tuned ones where the device has them."""
+    return Sizes(**tuned_sizes("product", form, row_bytes, kind))
 
 
 def num_columns(w: Float[Array, "..."], form: str) -> int:
