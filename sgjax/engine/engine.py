@@ -124,8 +124,9 @@ class Engine:
         return self._pending is None and not self._scheduler.has_work
 
     def turn(self) -> None:
-        """One round of the loop. With nothing to compute it waits for a command."""
-        self._take_commands(wait=self.is_idle)
+        """One round of the loop. With nothing to compute it runs a step that has never run, or else
+        waits for a command."""
+        self._take_commands(wait=self.is_idle and not self._warm_up())
         self._pending = self._step(self._pending)
         self._check_ready()
 
@@ -145,13 +146,17 @@ class Engine:
     def _on_compiled(self, done: int, total: int, key: Key) -> None:
         self._send([Progress("compile", done, total, describe(key))])
 
+    def _warm_up(self) -> bool:
+        with self._watchdog.phase("step"):
+            return self._runner.warm_up()
+
     def _check_ready(self) -> None:
         if self._ready:
             return
         programs = self._runner.programs
         if failure := programs.failure():
             raise failure
-        if programs.is_complete:
+        if programs.is_complete and (self._runner.is_warm or not self.is_idle):
             self._ready = True
             self._scheduler.pace = self._pace
             if self._compiles is not None:

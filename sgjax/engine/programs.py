@@ -66,6 +66,13 @@ class Programs:
     def is_complete(self) -> bool:
         return len(self._compiled) == len(self._sources)
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether anything is or will be measured on the device: nothing else should run there."""
+        return any(
+            what not in self._measured or not self._measured[what].done() for what in self._asked
+        )
+
     def compile(self, keys: Iterable[Key], on_done: OnDone) -> None:
         """Compiles `keys` and waits for them; `on_done(done, total, key)` after each."""
         _wait(self._begin(keys), on_done)

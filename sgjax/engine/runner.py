@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -52,6 +53,9 @@ class ModelRunner:
         self._shape = shape
         self._buckets = buckets
         self._params = SampleParams(shape.num_slots)
+        is_gpu = mesh.devices.flat[0].platform == "gpu"
+        self._cold = set(buckets) if is_gpu else set()
+        """Buckets whose program has never run, where that matters: see `warm_up`."""
         self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs)
         self._state = self.blueprint.new_state()
         self.programs = Programs(self.blueprint.sources(self._state), num_compile_threads)
@@ -86,27 +90,60 @@ class ModelRunner:
         variant = Variant.GENERAL if wants & Wants.CHANCE else Variant.GREEDY
         bucket = pick(self._compiled_buckets(variant), batch)
         self._write_tables(batch.table_updates[:, bucket.num_updates(self._shape.page_size) :])
-        self._load(batch, bucket)
-        state = self._state
-        logits, kv, tables = self.programs["forward", bucket](
-            self._model.params, state.kv, state.tables, state.last_tokens, state.inbox
-        )
-        self._state = state = dataclasses.replace(state, kv=kv, tables=tables)
+        logits = self._forward(batch, bucket)
         if not batch.num_logits:
             return LaunchedStep(batch)
-        tokens, last_tokens, seen = self.programs["sample", bucket.num_logits, variant](
-            self._biased(logits, batch, bucket) if wants & Wants.BIAS else logits,
-            state.last_tokens,
-            state.seen,
-            state.inbox,
-        )
-        self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
+        biased = self._biased(logits, batch, bucket) if wants & Wants.BIAS else logits
+        tokens = self._sample(biased, variant)
         logprobs = None
         if wants & Wants.LOGPROBS:
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
         for output in (tokens, *(logprobs or ())):
             output.copy_to_host_async()
         return LaunchedStep(batch, tokens, logprobs)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether `warm_up` has nothing left to run."""
+        return not self._cold
+
+    def warm_up(self) -> bool:
+        """Runs the programs of a compiled step that has never run, without any rows, and waits for
+        them; False: there is none now.
+
+        A GPU loads a program's kernels and records its graph when it first runs, which takes 30 to
+        50 ms, and more memory: better before a request than in its way.
+        """
+        if self.programs.is_measuring:
+            return False
+        found = (bucket for bucket in self._buckets if bucket in self._cold)
+        bucket = next((b for b in found if all(self._has(b, v) for v in Variant)), None)
+        if bucket is None:
+            return False
+        logits = self._forward(Batch.of([]), bucket)
+        tokens = [self._sample(logits, variant) for variant in Variant]
+        jax.block_until_ready(self.programs["logprobs", bucket.num_logits](logits, tokens[0]))
+        return True
+
+    def _forward(self, batch: Batch, bucket: Bucket) -> Array:
+        """Starts the model on a step; its logits."""
+        self._cold.discard(bucket)
+        self._load(batch, bucket)
+        state = self._state
+        logits, kv, tables = self.programs["forward", bucket](
+            self._model.params, state.kv, state.tables, state.last_tokens, state.inbox
+        )
+        self._state = dataclasses.replace(state, kv=kv, tables=tables)
+        return logits
+
+    def _sample(self, logits: Array, variant: Variant) -> Array:
+        """Starts the sampler on the logits of the step that was begun last; its tokens."""
+        state = self._state
+        tokens, last_tokens, seen = self.programs["sample", logits.shape[0], variant](
+            logits, state.last_tokens, state.seen, state.inbox
+        )
+        self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
+        return tokens
 
     def close(self, *, wait: bool) -> None:
         """Stops compiling; `wait`: until what has begun is done."""
