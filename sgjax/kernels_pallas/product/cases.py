@@ -1,6 +1,7 @@
 """Named products, of models that are served and odd ones: for tests and benchmarks."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,8 +75,7 @@ SMALL = tuple(
 """Odd ones, small enough for an interpreter."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The arrays of one call; delta and scale are None where there is no norm."""
 
     x: Array
