@@ -22,7 +22,7 @@ from sgjax.kernels_pallas.ragged_paged_attention.cases import Case
 CANDIDATES = tuple(
     triton_shared.Sizes(rows, block, warps, stages, programs)
     for (rows, warps), (block, stages), programs in itertools.product(
-        ((32, 4), (64, 4), (128, 8)), ((32, 4), (64, 3), (128, 2)), (132, 264, 396)
+        ((64, 4), (128, 8)), ((64, 3), (128, 2)), (132, 264)
     )
 )
 
