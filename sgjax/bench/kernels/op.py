@@ -47,8 +47,8 @@ class Op:
     """(case, arrays, count) -> arrays for so many calls that find nothing of what they read in the
     device's cache."""
     chain: Callable[[Call, int], Call]
-    """(call, count) -> so many calls on such arrays, each after the one before: the first result
-    and the last."""
+    """(call, count) -> so many calls on such arrays, one after the other: results, the first call's
+    first."""
     num_bytes: Callable[[Any], int]
     """Bytes that must be read, each once."""
     num_operations: Callable[[Any], int]

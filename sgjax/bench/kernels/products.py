@@ -75,20 +75,19 @@ def _sizes(case: Case, kind: str | None) -> triton_few.Sizes:
 
 
 def _spread(case: Case, arrays: Arrays, count: int) -> Arrays:
+    """Rows for every call, so that none is the same as another, and weights in turn."""
     x, w, delta, scale = arrays
     copies = min(count, 1 + COLD_BYTES // weight_bytes(case))
-    return x, [w] + [w + 0 for _ in range(copies - 1)], delta, scale
+    rows = [x] + [x * i for i in range(2, count + 1)]
+    return rows, [w] + [w + 0 for _ in range(copies - 1)], delta, scale
 
 
 def _chain(call: Call, count: int) -> Call:
-    """Each call waits for the one before, and takes the next weight."""
+    """The results of all calls: none takes another's, since few have the shape of the next rows."""
+    call = jax.jit(call)  # traced once
 
-    def program(x, weights, delta, scale):
-        first = last = call(x, weights[0], delta, scale)
-        for i in range(1, count):
-            x, _ = jax.lax.optimization_barrier((x, last))
-            last = call(x, weights[i % len(weights)], delta, scale)
-        return first, last
+    def program(rows, weights, delta, scale):
+        return [call(rows[i], weights[i % len(weights)], delta, scale) for i in range(count)]
 
     return program
 

@@ -55,7 +55,7 @@ class Case:
 
 def _real(model: str, what: str, T: int, *, normed: bool) -> Case:
     form, K, N = MODELS[model][what]
-    name = f"{model} {what} {T} x {K} x {N}" + ", normed" * normed
+    name = f"{model} {what}{' normed' * normed} {T} x {K} x {N}"
     return Case(name, form, T, K, N, normed)
 
 
@@ -67,7 +67,7 @@ REAL = tuple(
     for T in FEW
 )
 SMALL = tuple(
-    Case(f"{form} {T} x {K} x {N}" + ", normed" * normed, form, T, K, N, normed)
+    Case(f"{form}{' normed' * normed} {T} x {K} x {N}", form, T, K, N, normed)
     for form, K, N in ODD
     for T in (1, 5)
     for normed in (False, True)
