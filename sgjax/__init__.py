@@ -4,6 +4,7 @@
 """
 
 import importlib
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from sgjax.sampling_params import SamplingParams
 
 __version__ = "0.1.0"
+
+BEGAN_S = time.time()
+"""When this process began to import the package."""
 
 __all__ = ["Engine", "SamplingParams", "__version__"]
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -16,6 +17,10 @@ class LayerKV(NamedTuple):
 
     k: Float[Array, "slots K H"]
     v: Float[Array, "slots K H"]
+
+
+# So that programs that give it can be written to the disk.
+export.register_namedtuple_serialization(LayerKV, serialized_name="sgjax.LayerKV")
 
 
 def init_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:

@@ -41,9 +41,15 @@ class Programs:
     found.
     """
 
-    def __init__(self, sources: dict[Key, Source], num_threads: int):
+    def __init__(
+        self,
+        sources: dict[Key, Source],
+        num_threads: int,
+        when_traced: Callable[[], None] = lambda: None,
+    ):
         self._sources = sources
         self._num_threads = num_threads
+        self._when_traced = when_traced
         self._compiled: dict[Key, Any] = {}
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
@@ -79,6 +85,7 @@ class Programs:
 
     def compile_all(self, first: Iterable[Key], on_done: OnDone) -> None:
         """Compiles everything: `first`, which it waits for as `compile` does, and then the rest.
+        `when_traced` is called behind the last, while others compile.
 
         Where there are threads to spare, the rest begins while what is first compiles.
         """
@@ -87,6 +94,7 @@ class Programs:
             _wait(begun, on_done)
         rest = self._begin(key for key in self._sources if key not in begun)
         self._futures = list(rest.values())
+        self._tracing.submit(self._when_traced)
         if self._num_threads >= ENOUGH_THREADS:
             _wait(begun, on_done)
 

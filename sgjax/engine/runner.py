@@ -18,6 +18,7 @@ from sgjax.engine.sample_step import SampleParams, Wants, pack_sample
 from sgjax.engine.sampler import Logprobs, Variant
 from sgjax.engine.step import CacheShape, pack_forward
 from sgjax.engine.step_programs import PIECE, DeviceState, Model, StepPrograms, padded
+from sgjax.engine.traces import Traces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,7 @@ class ModelRunner:
         mesh: Mesh,
         num_compile_threads: int = 4,
         has_graphs: bool = True,
+        traces: Traces | None = None,
     ):
         self._model = model
         self._shape = shape
@@ -56,9 +58,11 @@ class ModelRunner:
         is_gpu = mesh.devices.flat[0].platform == "gpu"
         self._cold = set(buckets) if is_gpu else set()
         """Buckets whose program has never run, where that matters: see `warm_up`."""
-        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs)
+        traces = traces or Traces()
+        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs, traces)
         self._state = self.blueprint.new_state()
-        self.programs = Programs(self.blueprint.sources(self._state), num_compile_threads)
+        sources = self.blueprint.sources(self._state)
+        self.programs = Programs(sources, num_compile_threads, traces.write)
 
     @property
     def params(self) -> Any:

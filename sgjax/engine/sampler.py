@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import export, lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int16, Int32
 
@@ -31,6 +31,10 @@ class Logprobs(NamedTuple):
     of_token: Float[Array, "R"]
     top_ids: Int32[Array, "R 20"]
     top: Float[Array, "R 20"]
+
+
+# So that programs that give it can be written to the disk.
+export.register_namedtuple_serialization(Logprobs, serialized_name="sgjax.Logprobs")
 
 
 def sample(

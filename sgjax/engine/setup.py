@@ -23,6 +23,7 @@ from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
 from sgjax.engine.step_programs import Model
+from sgjax.engine.traces import Traces
 from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
 from sgjax.models import decoder, read_model_config
 from sgjax.models.family import ModelConfig
@@ -64,7 +65,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     sizing.reserve_device_memory(config.tp_size)
     mesh = make_mesh(config.tp_size)
     devices = list(mesh.devices.flat)
-    use_compile_cache(config.compile_cache_dir)
+    traces_folder = use_compile_cache(config.compile_cache_dir)
     if devices[0].platform == "gpu":
         announce_triton_dialect()
     folder = resolve(config.model_path, config.revision)
@@ -94,6 +95,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         mesh=mesh,
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
+        traces=Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets),
     )
     limits = Limits(
         num_pages=shape.num_pages,

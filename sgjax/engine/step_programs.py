@@ -18,6 +18,7 @@ from sgjax.engine.programs import Key, Source
 from sgjax.engine.sample_step import sample_layout
 from sgjax.engine.sampler import Variant
 from sgjax.engine.step import CacheShape, forward_layout, unpack_forward, update_tables
+from sgjax.engine.traces import Donate, Traces
 from sgjax.sharding.mesh import Placement
 
 PIECE = 1024
@@ -62,6 +63,7 @@ class StepPrograms:
     buckets: list[Bucket]
     mesh: Mesh
     has_graphs: bool
+    traces: Traces
 
     @property
     def serving_keys(self) -> list[Key]:
@@ -102,20 +104,24 @@ class StepPrograms:
         state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]
         params = jax.tree.map(_abstract, self.model.params)
         platform = self.mesh.devices.flat[0].platform
+        shardings = self._replicated, given["kv"][0].k.sharding, self._replicated
         for bucket in reversed(self.buckets):
-            program = jax.jit(
-                functools.partial(self._run_model, bucket),
-                donate_argnums=(1, 2),
-                out_shardings=(self._replicated, given["kv"][0].k.sharding, self._replicated),
-            )
+            key = ("forward", bucket)
             compilation = compiler_options.of_forward(
                 bucket.num_tokens,
                 platform,
                 tp_size=self.mesh.size,
                 has_graphs=self.has_graphs,
             )
-            lower = functools.partial(program.lower, params, *state)
-            yield ("forward", bucket), Source(lower, compilation)
+            lower = functools.partial(
+                self.traces.lower,
+                key,
+                functools.partial(self._run_model, bucket),
+                (params, *state),
+                donate=(1, 2),
+                out_shardings=shardings,
+            )
+            yield key, Source(lower, compilation)
 
     def _run_model(
         self,
@@ -142,26 +148,22 @@ class StepPrograms:
         for count, variant in itertools.product(self._logits_sizes, Variant):
             x = self._logits(count)
             sample = functools.partial(sampler.sample, variant=variant, placement=placement)
-            key = ("sample", count, variant)
-            yield key, self._source(sample, x, *state, donate=(1, 2))
+            yield self._plain(("sample", count, variant), sample, x, *state, donate=(1, 2))
 
     def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
         floats = self._input(jnp.float32, PIECE)
         for size in self.inbox_sizes:
             vector = self._input(jnp.int32, size)
-            yield ("load", size), self._source(load_inbox, given["inbox"], vector, donate=0)
+            yield self._plain(("load", size), load_inbox, given["inbox"], vector, donate=0)
         for count in self._logits_sizes:
             x, tokens = self._logits(count), self._input(jnp.int32, count)
-            yield ("logprobs", count), self._source(sampler.logprobs_of, x, tokens)
-            yield ("bias", count), self._source(sampler.add_bias, x, ints, ints, floats)
-        yield "tables", self._source(update_tables, given["tables"], ints, ints, donate=0)
+            yield self._plain(("logprobs", count), sampler.logprobs_of, x, tokens)
+            yield self._plain(("bias", count), sampler.add_bias, x, ints, ints, floats)
+        yield self._plain("tables", update_tables, given["tables"], ints, ints, donate=0)
         slot, is_first = self._input(jnp.int32), self._input(jnp.bool_)
-        seen = given["seen"]
-        yield (
-            "seen",
-            self._source(sampler.restart_seen, seen, slot, is_first, ints, counts, donate=0),
-        )
+        of_slot = given["seen"], slot, is_first, ints, counts
+        yield self._plain("seen", sampler.restart_seen, *of_slot, donate=0)
 
     @property
     def _logits_sizes(self) -> list[int]:
@@ -171,11 +173,19 @@ class StepPrograms:
     def _logits(self, count: int) -> jax.ShapeDtypeStruct:
         return self._input(jnp.float32, count, self.model.vocab_size)
 
-    def _source(
-        self, function: Callable[..., Any], *given: Any, donate: int | tuple[int, ...] = ()
-    ) -> Source:
-        program = jax.jit(function, donate_argnums=donate, out_shardings=self._replicated)
-        return Source(functools.partial(program.lower, *given))
+    def _plain(
+        self, key: Key, function: Callable[..., Any], *given: Any, donate: Donate = ()
+    ) -> tuple[Key, Source]:
+        """A program that is compiled as XLA likes."""
+        lower = functools.partial(
+            self.traces.lower,
+            key,
+            function,
+            given,
+            donate=donate,
+            out_shardings=self._replicated,
+        )
+        return key, Source(lower)
 
     def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)

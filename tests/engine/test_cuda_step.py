@@ -3,6 +3,7 @@ copies no weight."""
 
 import functools
 import math
+import re
 from collections import Counter
 
 import jax
@@ -14,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.step import CacheShape, forward_layout, unpack_forward
+from sgjax.engine.traces import Traces
 from sgjax.models import decoder, find_family
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement
@@ -24,6 +26,7 @@ from tests.models.published import MODELS
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
 LAYERS = 2
+PLAIN = Traces()
 SHAPE = CacheShape(num_pages=20000, page_size=16, num_slots=256, max_pages_per_request=512)
 
 
@@ -33,7 +36,7 @@ def uncached():
         yield
 
 
-def compiled(bucket, mesh):
+def compiled(bucket, mesh, kept=PLAIN):
     """A step of Llama-3.1-8B, two layers of it, bfloat16; and the bytes of its donated state."""
     hf = HFConfig(MODELS["Llama-3.1-8B"].config | {"num_hidden_layers": LAYERS})
     family = find_family(hf.architecture)
@@ -56,17 +59,21 @@ def compiled(bucket, mesh):
 
     tables = ints((SHAPE.num_slots, SHAPE.max_pages_per_request))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        program = jax.jit(
-            step, donate_argnums=(1, 2), out_shardings=(whole, cache.sharding, whole)
-        ).trace(
-            params,
-            [LayerKV(cache, cache)] * LAYERS,
-            tables,
-            ints((SHAPE.num_slots,)),
-            ints((forward_layout(bucket, SHAPE).size,)),
+        program = kept.lower(
+            "step",
+            step,
+            (
+                params,
+                [LayerKV(cache, cache)] * LAYERS,
+                tables,
+                ints((SHAPE.num_slots,)),
+                ints((forward_layout(bucket, SHAPE).size,)),
+            ),
+            donate=(1, 2),
+            out_shardings=(whole, cache.sharding, whole),
         )
         state_bytes = 2 * LAYERS * math.prod(heads) * 2 // mesh.size + math.prod(tables.shape) * 4
-        return program.lower().compile(), state_bytes
+        return program.compile(), state_bytes
 
 
 def calls(text):
@@ -98,3 +105,28 @@ def test_a_step_writes_its_cache_in_place_and_copies_no_weights(bucket, kernels,
     assert memory.alias_size_in_bytes == state_bytes
     assert memory.temp_size_in_bytes < max_temp
     assert calls(program.as_text()) == kernels
+
+
+@pytest.fixture
+def for_cuda(monkeypatch):
+    """JAX writes programs for the platform that it runs on, unless told otherwise."""
+    monkeypatch.setattr("jax._src.export._export.default_export_platform", lambda: "cuda")
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_a_step_that_was_traced_before_is_compiled_to_the_same(for_cuda, tmp_path, monkeypatch, tp):
+    bucket, mesh = Bucket(64, 64, 64, only_decode=True), h200s(tp)
+    plain, state_bytes = compiled(bucket, mesh)
+    new = Traces(tmp_path, "cuda")
+    compiled(bucket, mesh, new)
+    new.write()
+    monkeypatch.setattr(decoder, "forward", None)
+    kept, _ = compiled(bucket, mesh, Traces(tmp_path, "cuda"))
+    assert kept.memory_analysis().alias_size_in_bytes == state_bytes
+    assert calls(kept.as_text()) == calls(plain.as_text()) != {}
+    assert opcodes(kept.as_text()) == opcodes(plain.as_text())
+
+
+def opcodes(text):
+    """Which operations a program has, and how many of each."""
+    return Counter(re.findall(r" ([a-z][a-z-]*)\(", text))

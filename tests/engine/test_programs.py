@@ -113,6 +113,17 @@ def test_what_is_first_is_traced_first(num_threads):
     assert traced == [3, 2, 1, 0, 4]
 
 
+def test_when_all_is_traced_it_is_said_though_much_compiles_still():
+    traced, held = threading.Event(), threading.Barrier(2)
+    source = Source(lambda: Lowered(0, held))
+    made = Programs({0: source}, num_threads=1, when_traced=traced.set)
+    made.compile_all([], ignore)
+    assert traced.wait(10)
+    assert not made.is_complete
+    held.wait(10)
+    made.close(wait=True)
+
+
 def test_a_failure_behind_is_told():
     made, _ = programs([None] * (BAD + 1))
     assert made.failure() is None
