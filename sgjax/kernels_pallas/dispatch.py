@@ -1,11 +1,13 @@
 """Which implementation of an operation runs."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 import jax
 
-IMPLEMENTATIONS = ("reference", "triton")
+IMPLEMENTATIONS = ("reference", "triton", "mosaic")
+"""Not every operation has the last one."""
 
 
 def implementation_of(op: str, name: str | None) -> ModuleType:
@@ -13,9 +15,10 @@ def implementation_of(op: str, name: str | None) -> ModuleType:
     "reference"."""
     if name is None:
         name = "triton" if jax.default_backend() == "gpu" else "reference"
-    if name not in IMPLEMENTATIONS:
+    known = [one for one in IMPLEMENTATIONS if importlib.util.find_spec(f"{op}.{one}")]
+    if name not in known:
         raise ValueError(
             f"{op.rpartition('.')[2]} has no implementation {name!r}: "
-            f"pass one of {', '.join(IMPLEMENTATIONS)}, or None for the best on this platform."
+            f"pass one of {', '.join(known)}, or None for the best on this platform."
         )
     return importlib.import_module(f"{op}.{name}")
