@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sgjax.bench.display import progress_bar
 from sgjax.bench.report import Figure
+from sgjax.bench.spent import spent
 from sgjax.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -26,12 +27,19 @@ class Start:
     ready_s: float
     is_warm: bool
     """Whether every program came from the compilation cache."""
+    parts: dict[str, float]
+    """Seconds by what they were spent on: see `Spent`."""
 
     def figures(self) -> list[Figure]:
         ending = "-warm" if self.is_warm else ""
+        parts = [
+            Figure(name=f"start-{part}{ending}", value=seconds, unit="s", is_headline=False)
+            for part, seconds in self.parts.items()
+        ]
         return [
             Figure(name=f"start-serving{ending}", value=self.serving_s, unit="s"),
             Figure(name=f"start-ready{ending}", value=self.ready_s, unit="s"),
+            *parts,
         ]
 
 
@@ -42,9 +50,10 @@ def ready_engine(config: ServeConfig) -> Iterator[tuple["Engine", Start]]:
     The clock starts before JAX is imported, where nobody imported it before.
     """
     wall_clock, begin = time.time(), time.perf_counter()
-    from sgjax.front.engine import Engine
-
     with ExitStack() as stack:
+        found = stack.enter_context(spent())
+        from sgjax.front.engine import Engine
+
         with progress_bar("starting the engine"):
             engine = stack.enter_context(Engine(**dataclasses.asdict(config)))
             serving_s = time.perf_counter() - begin
@@ -52,7 +61,8 @@ def ready_engine(config: ServeConfig) -> Iterator[tuple["Engine", Start]]:
             while not engine.get_server_info()["stats"]["ready"]:
                 time.sleep(_LOOK_EVERY_S)
             ready_s = time.perf_counter() - begin
-        yield engine, Start(serving_s, ready_s, is_warm=not compiled_since(wall_clock))
+        is_warm = not compiled_since(wall_clock)
+        yield engine, Start(serving_s, ready_s, is_warm, found.parts)
 
 
 def compiled_since(wall_clock: float) -> bool:

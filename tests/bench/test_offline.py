@@ -148,11 +148,10 @@ def test_an_answer_that_is_too_short_is_no_measurement_and_what_came_before_is_k
     assert status == 1
     assert "tree failed: A request gave 15 tokens instead of 16" in err
     names = [figure["name"] for figure in json.loads(path.read_text())["figures"]]
-    assert [name.removesuffix("-warm") for name in names] == [
-        "start-serving",
-        "start-ready",
-        "kv-tokens",
-    ]
+    names = [name.removesuffix("-warm") for name in names]
+    assert names[:3] == ["start-serving", "start-ready", "start-preparing"]
+    assert names[-1] == "kv-tokens"
+    assert {"start-tracing", "start-lowering", "start-compiling"} < {*names}
 
 
 @pytest.fixture
