@@ -25,8 +25,11 @@ logger = logging.getLogger("sgjax.engine")
 
 Donate = int | tuple[int, ...]
 
-# How JAX hands Triton kernels to XLA may change with JAX's version, which the fingerprint holds.
-_ALLOWED = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
+# How JAX hands kernels to XLA may change with JAX's version, which the fingerprint holds.
+_ALLOWED = [
+    export.DisabledSafetyCheck.custom_call(target)
+    for target in ("__gpu$xla.gpu.triton", "mosaic_gpu_v2")
+]
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
