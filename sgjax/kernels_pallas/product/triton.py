@@ -10,7 +10,7 @@ from sgjax.kernels_pallas.add_rms_norm import triton as norm
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.product import MOST_ROWS, reference, triton_few
 
-_MOST_NORMED_ROWS = 4
+_MOST_NORMED_ROWS = min(4, MOST_ROWS)
 """Every program norms all rows again: past this, that takes longer than a kernel of its own."""
 _MOST_VALUES = 2**31 - 1
 """Of a weight: Triton kernels count them in 32 bits."""
