@@ -45,11 +45,11 @@ class Programs:
         self,
         sources: dict[Key, Source],
         num_threads: int,
-        when_traced: Callable[[], None] = lambda: None,
+        keep: Callable[[], None] = lambda: None,
     ):
         self._sources = sources
         self._num_threads = num_threads
-        self._when_traced = when_traced
+        self._keep = keep
         self._compiled: dict[Key, Any] = {}
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
@@ -85,7 +85,7 @@ class Programs:
 
     def compile_all(self, first: Iterable[Key], on_done: OnDone) -> None:
         """Compiles everything: `first`, which it waits for as `compile` does, and then the rest.
-        `when_traced` is called behind the last, while others compile.
+        `keep` is called behind the last that is traced, while others compile.
 
         Where there are threads to spare, the rest begins while what is first compiles.
         """
@@ -94,7 +94,7 @@ class Programs:
             _wait(begun, on_done)
         rest = self._begin(key for key in self._sources if key not in begun)
         self._futures = list(rest.values())
-        self._tracing.submit(self._when_traced)
+        self._tracing.submit(self._keep)
         if self._num_threads >= ENOUGH_THREADS:
             _wait(begun, on_done)
 
@@ -109,9 +109,11 @@ class Programs:
         return None
 
     def close(self, *, wait: bool) -> None:
-        """Gives up what has not begun, and may wait for what has."""
+        """Gives up what has not begun, and may wait for what has, and keep it."""
         for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
+        if wait:
+            self._keep()
 
     def _begin(self, keys: Iterable[Key]) -> Begun:
         return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}

@@ -115,6 +115,13 @@ def test_source_that_is_newer_than_the_process_gives_none(monkeypatch):
     assert fingerprint(make_mesh(1)) is not None
 
 
+def test_source_from_another_clock_is_taken_for_old(monkeypatch):
+    oldest = min(path.stat().st_mtime for path in source_files(PACKAGE))
+    monkeypatch.setattr(sgjax, "BEGAN_S", oldest - 9)
+    monkeypatch.setattr(module.time, "time", lambda: oldest - 8)
+    assert fingerprint(make_mesh(1)) is not None
+
+
 def of_model(folder, *, kernels="reference", num_pages=8):
     family, cfg = read_model_config(folder)
     mesh = make_mesh(1)

@@ -113,15 +113,26 @@ def test_what_is_first_is_traced_first(num_threads):
     assert traced == [3, 2, 1, 0, 4]
 
 
-def test_when_all_is_traced_it_is_said_though_much_compiles_still():
+def test_what_is_traced_can_be_kept_though_much_compiles_still():
     traced, held = threading.Event(), threading.Barrier(2)
     source = Source(lambda: Lowered(0, held))
-    made = Programs({0: source}, num_threads=1, when_traced=traced.set)
+    made = Programs({0: source}, num_threads=1, keep=traced.set)
     made.compile_all([], ignore)
     assert traced.wait(10)
     assert not made.is_complete
     held.wait(10)
     made.close(wait=True)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_an_end_that_waits_keeps_what_was_traced_so_far(wait):
+    ends = []
+    made = Programs(
+        {0: Source(lambda: Lowered(0, None))}, 1, keep=lambda: ends.append(made.num_compiled)
+    )
+    made.compile([0], ignore)
+    made.close(wait=wait)
+    assert ends == [1] * wait
 
 
 def test_a_failure_behind_is_told():
