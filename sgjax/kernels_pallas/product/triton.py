@@ -21,7 +21,7 @@ def product(x, w, bias, *, form, kind=None, interpret=False):
     computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
     if not _is_for_few(x, w, MOST_ROWS):
         return reference.product(x, w, bias, form=form)
-    sizes = _sizes(w, form, kind)
+    sizes = _sizes(x, w, form, kind)
     return triton_few.product(x, w, bias, form=form, sizes=sizes, interpret=interpret)
 
 
@@ -30,7 +30,7 @@ def normed_product(x, delta, scale, w, bias, *, eps, form, kind=None, interpret=
     if not _is_for_few(x, w, _MOST_NORMED_ROWS):
         total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
         return total, product(normed, w, bias, form=form, kind=kind, interpret=interpret)
-    sizes = _sizes(w, form, kind)
+    sizes = _sizes(x, w, form, kind)
     before = triton_few.Norm(delta, scale, eps)
     return triton_few.product(x, w, bias, before, form=form, sizes=sizes, interpret=interpret)
 
@@ -41,6 +41,6 @@ def _is_for_few(x, w, most_rows: int) -> bool:
     return is_narrow and x.shape[0] <= most_rows and w.size <= _MOST_VALUES
 
 
-def _sizes(w, form: str, kind: str | None) -> triton_few.Sizes:
+def _sizes(x, w, form: str, kind: str | None) -> triton_few.Sizes:
     row_bytes = triton_few.num_columns(w, form) * w.dtype.itemsize
-    return triton_few.sizes(form, row_bytes, kind or device_kind())
+    return triton_few.sizes(form, x.shape[0], row_bytes, kind or device_kind())

@@ -54,9 +54,9 @@ def test_every_product_is_the_references(how, bench, tmp_path):
 
 def test_tuning_writes_sizes_for_the_rows_of_a_weight(bench, tmp_path, monkeypatch):
     values = {"columns": [16, 32], "depth": [128], "warps": [4], "stages": [4]}
-    monkeypatch.setattr("sgjax.bench.kernels.tuning.read_candidates", lambda _: {"plain": values})
+    monkeypatch.setattr("sgjax.bench.kernels.tuning.read_candidates", lambda _: {"plain_4": values})
     path = tmp_path / "sizes.json"
-    flags = ["--interpret", "--tune", "--kernel", "plain", "--cases", "plain 1 x"]
+    flags = ["--interpret", "--tune", "--kernel", "plain_4", "--cases", "plain 1 x"]
     status, _, err = bench(*flags, "--write", str(path))
     assert (status, err) == (0, "")
     (entries,) = json.loads(path.read_text())["product"].values()
