@@ -62,9 +62,12 @@ def exact_and_bound(case, inputs):
     return gate * up, more + 2.1 * HALF_ULP * abs(gate * up)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in cases.REAL if case.T <= 16] + list(ODD), ids=lambda case: case.name
-)
+REAL = [
+    case for case in cases.REAL if case.T == 1 or (case.T in (4, 16) and case.name[:4] == "0.6b")
+]
+
+
+@pytest.mark.parametrize("case", [*REAL, *ODD], ids=lambda case: case.name)
 def test_a_product_is_exact_but_for_its_roundings(case):
     inputs = make_inputs(case, seed=case.T)
     y = np.asarray(found(case, inputs), np.float32)

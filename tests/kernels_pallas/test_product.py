@@ -3,7 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgjax.kernels_pallas.product import MOST_ROWS, normed_product, product, reference, triton
+from sgjax.kernels_pallas.product import (
+    MOST_ROWS,
+    normed_product,
+    product,
+    reference,
+    triton,
+    triton_few,
+)
+from sgjax.kernels_pallas.product.triton_tiles import Sizes
 
 EPS = 1e-5
 ULP = {jnp.bfloat16: 2**-8, jnp.float16: 2**-11, jnp.float32: 2**-24}
@@ -56,6 +64,17 @@ def test_the_kernel_equals_the_definition(form, shape, T, dtype):
     found = triton.product(x, w, None, form=form, interpret=True)
     wanted = reference.product(x, w, None, form=form)
     assert_equal_but_for_roundings(found, wanted, {"plain": 1, "gated": 4, "logits": 64}[form])
+
+
+@pytest.mark.parametrize("T", [1, 2, 8])
+@pytest.mark.parametrize("columns", [16, 64])
+@pytest.mark.parametrize(("depth", "width"), [(16, 8), (64, 32), (512, 16)])
+def test_the_result_does_not_depend_on_how_the_work_is_cut(T, columns, depth, width):
+    x, w, _ = inputs("plain", (400, 72), T, jnp.float16)
+    sizes = Sizes(columns=columns, depth=depth, width=width)
+    found = triton_few.product(x, w, None, form="plain", sizes=sizes, interpret=True)
+    wanted = reference.product(x, w, None, form="plain")
+    assert_equal_but_for_roundings(found, wanted, 1)
 
 
 @pytest.mark.parametrize(("form", "shape"), [x for x in SHAPES if x[0] != "logits"])
