@@ -110,6 +110,15 @@ def test_the_kernel_adds_and_norms_what_it_multiplies(form, shape, T, dtype):
     assert (abs(np.asarray(found, np.float64) - wanted) <= bound).all()
 
 
+def test_a_norm_survives_sums_that_float16_cannot_hold_after_the_scale():
+    x, w = jnp.full((1, 64), 30000.0, jnp.float16), jnp.eye(64, dtype=jnp.float16)
+    scale = jnp.full(64, 4.0, jnp.float16)
+    _, y = triton.normed_product(
+        x, jnp.zeros_like(x), scale, w, None, eps=1e-6, form="plain", interpret=True
+    )
+    np.testing.assert_array_equal(y, np.full((1, 64), 4.0))
+
+
 @CASES
 def test_the_definition_is_that_of_the_contract(form, shape):
     x, w, bias = inputs(form, shape, 3, jnp.float32)

@@ -27,7 +27,8 @@ def product(x, w, bias, *, form, kind=None, interpret=False):
 
 def normed_product(x, delta, scale, w, bias, *, eps, form, kind=None, interpret=False):
     """The contract; as `product`."""
-    if not _is_for_few(x, w, _MOST_NORMED_ROWS):
+    # Before it is divided, what is scaled may be more than float16 can hold.
+    if x.dtype != jnp.bfloat16 or not _is_for_few(x, w, _MOST_NORMED_ROWS):
         total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
         return total, product(normed, w, bias, form=form, kind=kind, interpret=interpret)
     sizes = _sizes(x, w, form, kind)
