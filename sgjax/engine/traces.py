@@ -8,7 +8,6 @@ through JAX's cache.
 
 import functools
 import hashlib
-import importlib
 import logging
 import os
 import tempfile
@@ -26,13 +25,8 @@ logger = logging.getLogger("sgjax.engine")
 
 Donate = int | tuple[int, ...]
 
-# How JAX hands kernels to XLA may change with JAX's version, which the fingerprint holds.
-_ALLOWED = [
-    export.DisabledSafetyCheck.custom_call(target)
-    for target in ("__gpu$xla.gpu.triton", "mosaic_gpu_v2")
-]
-# What runs these finds CUDA through variables that a module sets, which tracing would import.
-_NEEDED = {b"mosaic_gpu_v2": "jax.experimental.pallas.mosaic_gpu"}
+# How JAX hands Triton kernels to XLA may change with JAX's version, which the fingerprint holds.
+_ALLOWED = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -127,9 +121,6 @@ def _read(path: Path) -> export.Exported | None:
     checksum, body = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
     if hashlib.sha256(body).digest() != checksum:
         return None
-    for kernels, module in _NEEDED.items():
-        if kernels in body:
-            importlib.import_module(module)
     return export.deserialize(bytearray(body))
 
 

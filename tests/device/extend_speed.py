@@ -14,7 +14,7 @@ from typing import Any
 
 LIMIT_S = 20
 """Of one case."""
-CHECKS_S, TIMES_S = 60, 80
+CHECKS_S, TIMES_S = 60, 90
 """Of all."""
 
 
@@ -22,10 +22,10 @@ def check() -> bool:
     """Whether all results are right; says how far off they are."""
     import jax.numpy as jnp
 
-    from tests.device.test_mosaic_extend import QUICK, relative_error
+    from tests.device.test_mosaic_extend import CASES, relative_error
 
     good = True
-    for seed, case in enumerate(QUICK):
+    for seed, case in enumerate(CASES):
         faulthandler.dump_traceback_later(LIMIT_S, exit=True)
         error = relative_error(case, jnp.bfloat16, seed)
         good &= error < 5e-3
@@ -77,15 +77,11 @@ def candidates(case) -> Iterator[tuple[str, Any]]:
 
 
 def measure() -> bool:
-    """Times the real cases of long rows. (cuDNN's result is another: pages lie in no order.)"""
+    """Times the real cases of long rows."""
     import jax
-    import jax.numpy as jnp
 
     from sgjax.bench.kernels.attention import OP, num_operations
     from sgjax.bench.kernels.programs import CALLS, compile_all
-
-    def norm(x):
-        return float(jnp.linalg.norm(x.astype(jnp.float32)))
 
     print(jax.devices()[0].device_kind, "JAX", jax.__version__, flush=True)
     for case in OP.real:
@@ -93,24 +89,15 @@ def measure() -> bool:
             continue
         arrays = OP.spread(case, OP.arrays(case, 0), CALLS)
         print(case.name, flush=True)
-        first = None
-        names, calls = zip(*candidates(case), strict=True)
-        faulthandler.dump_traceback_later(2 * LIMIT_S, exit=True)
-        programs = compile_all(OP, [(call, arrays) for call in calls], CALLS)
-        for name, program in zip(names, programs, strict=True):
+        for name, call in candidates(case):
             faulthandler.dump_traceback_later(LIMIT_S, exit=True)
+            (program,) = compile_all(OP, [(call, arrays)], CALLS)
             if program.failure is not None:
                 print(f"  {name:40} {program.failure}", flush=True)
                 continue
             seconds = program.seconds_per_call(5)
             rate = num_operations(case) / seconds / 1e12
-            result = program.result()
-            first = result if first is None else first
-            off = norm(result.astype(jnp.float32) - first.astype(jnp.float32)) / norm(first)
-            print(
-                f"  {name:34} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s, off the first {off:.1e}",
-                flush=True,
-            )
+            print(f"  {name:40} {seconds * 1e6:9.1f} us {rate:6.1f} TFLOP/s", flush=True)
     faulthandler.cancel_dump_traceback_later()
     return True
 

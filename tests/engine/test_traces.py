@@ -169,28 +169,6 @@ def test_a_folder_that_cannot_be_written_is_said_and_no_harm(tmp_path, caplog):
     assert "the next start is slower" in caplog.text
 
 
-def mosaic_gpu_v2(x):
-    """As the kernels are called that are told by this name."""
-    return x + 1
-
-
-def test_what_mosaic_kernels_need_is_imported_though_nothing_is_traced(tmp_path):
-    kept = Traces(tmp_path, "one")
-    kept.lower("mosaic", mosaic_gpu_v2, (abstract(3),))
-    kept.write()
-    code = (
-        "import sys, pathlib; from sgjax.engine.traces import Traces;"
-        "from tests.engine import test_traces as test;"
-        "needed = 'jax.experimental.pallas.mosaic_gpu';"
-        "assert needed not in sys.modules;"
-        "kept = Traces(pathlib.Path(sys.argv[1]), 'one');"
-        "kept.lower('mosaic', test.untraceable, (test.abstract(3),));"
-        "assert needed in sys.modules"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
-
-
 def test_what_jax_cannot_export_is_lowered_as_ever(tmp_path):
     def program(x):
         return jax.pure_callback(lambda x: x, x, x) + 1

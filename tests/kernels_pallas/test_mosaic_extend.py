@@ -16,7 +16,6 @@ from sgjax.kernels_pallas.ragged_paged_attention import (
     mosaic,
     mosaic_extend,
     ragged_paged_attention,
-    triton,
     triton_block,
     triton_extend,
 )
@@ -117,22 +116,3 @@ def test_real_cases_of_long_rows_are_taken():
     ]
     expected = [real.name for real in cases.REAL if real.extend]
     assert taken == (expected if jax.__version_info__ >= (0, 11) else [])
-
-
-@pytest.mark.parametrize("measured, chosen", [({"block": 128}, "mosaic"), ({}, "triton")])
-def test_it_is_chosen_by_itself_where_its_block_sizes_were_measured(measured, chosen, monkeypatch):
-    modules = {"mosaic": mosaic, "triton": triton}
-    called = []
-    for name, module in modules.items():
-        monkeypatch.setattr(
-            module,
-            "ragged_paged_attention",
-            lambda q, *_, name=name, **__: called.append(name) or q,
-        )
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    package = "sgjax.kernels_pallas.ragged_paged_attention"
-    monkeypatch.setattr(f"{package}.tuned_sizes", lambda *_: measured)
-    some = case("some", extend=((0, 64),))
-    inputs = make_inputs(some, 0, jnp.bfloat16)
-    ragged_paged_attention(inputs.q, inputs.k, inputs.v, inputs.rows, **some.static)
-    assert called == [chosen]

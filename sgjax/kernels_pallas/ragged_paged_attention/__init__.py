@@ -5,7 +5,6 @@ import dataclasses
 import jax
 from jaxtyping import Array, Float, Int32
 
-from sgjax.kernels_pallas.block_sizes import device_kind, tuned_sizes
 from sgjax.kernels_pallas.dispatch import implementation_of
 
 
@@ -68,11 +67,10 @@ def ragged_paged_attention(
     zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
     "triton", "mosaic" (for rows of many new tokens on a Hopper GPU, "triton" for what it does not
-    take) or None: on a CUDA device "mosaic" if block sizes of it were measured there, or else
-    "triton"; "reference" elsewhere. The op works on one device's heads: over a mesh it is called
-    inside `shard_map(check_vma=False)`.
+    take) or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The op
+    works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
     """
-    module = implementation_of(__name__, implementation or _measured(q))
+    module = implementation_of(__name__, implementation)
     if only_decode and q.shape[0] != rows.lengths.shape[0]:
         raise ValueError(
             f"A step of decode rows only has one token a row, but {q.shape[0]} tokens and "
@@ -89,9 +87,3 @@ def ragged_paged_attention(
         soft_cap=soft_cap,
         only_decode=only_decode,
     )
-
-
-def _measured(q: Array) -> str | None:
-    row_bytes = q.shape[-1] * q.dtype.itemsize
-    name = __name__.rpartition(".")[2]
-    return "mosaic" if tuned_sizes(name, "mosaic_extend", row_bytes, device_kind()) else None
