@@ -118,9 +118,7 @@ def add_kernels(parser: Parser) -> None:
         help="with heads of this size instead of their own; may be given again",
     )
     section.add_argument(
-        "--implementation",
-        choices=("reference", "triton", "mosaic"),
-        help="default: the best here",
+        "--implementation", choices=("reference", "triton"), help="default: the best here"
     )
     section.add_argument(
         "--interpret", action="store_true", help="run kernels in an interpreter, without a GPU"

@@ -66,9 +66,8 @@ def ragged_paged_attention(
     soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
     zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
-    "triton", "mosaic" (for rows of many new tokens on a Hopper GPU, "triton" for what it does not
-    take) or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The op
-    works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
+    "triton" or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The
+    op works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
     """
     module = implementation_of(__name__, implementation)
     if only_decode and q.shape[0] != rows.lengths.shape[0]:

@@ -28,13 +28,11 @@ def ragged_paged_attention(
     only_decode,
     kind=None,
     interpret=False,
-    extend=triton_extend,
 ):
     """The contract. q, k and v have one dtype: bfloat16, float16 or float32.
 
     `kind` is the device's whose block sizes are taken; None: the one that JAX computes on.
-    `interpret` runs the kernels in Pallas's interpreter, on any platform. `extend` is the module
-    whose kernel computes rows of many new tokens.
+    `interpret` runs the kernels in Pallas's interpreter, on any platform.
     """
     if not q.dtype == k.dtype == v.dtype:
         raise TypeError(
@@ -46,8 +44,8 @@ def ragged_paged_attention(
     row_bytes = next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:
-        sizes = extend.sizes(row_bytes, q.dtype, kind)
-        result = extend.extend(q, k, v, rows, options=options, sizes=sizes)
+        sizes = triton_extend.sizes(row_bytes, q.dtype, kind)
+        result = triton_extend.extend(q, k, v, rows, options=options, sizes=sizes)
     prefixes = None
     if rows.shared is not None and window is None:
         sizes = triton_shared.sizes(row_bytes, q.dtype, kind)
