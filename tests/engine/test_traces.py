@@ -1,9 +1,6 @@
 """Programs that were traced once are lowered again without being traced: to the same programs."""
 
 import functools
-import os
-import subprocess
-import sys
 from typing import NamedTuple
 
 import jax

@@ -13,7 +13,6 @@ from sgjax.bench.kernels.op import Arrays, Call, Op, TunedKernel
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.ragged_paged_attention import (
     cases,
-    mosaic,
     ragged_paged_attention,
     triton,
     triton_block,
@@ -55,8 +54,7 @@ def _arrays(case: Case, seed: int) -> Arrays:
 
 def _call(case: Case, implementation: str | None, interpret: bool) -> Call:
     if interpret:
-        kernels = mosaic if implementation == "mosaic" else triton
-        return functools.partial(kernels.ragged_paged_attention, interpret=True, **case.static)
+        return functools.partial(triton.ragged_paged_attention, interpret=True, **case.static)
     return functools.partial(ragged_paged_attention, implementation=implementation, **case.static)
 
 
