@@ -91,6 +91,35 @@ def test_the_kernels_equal_the_reference_with_the_block_sizes_of_an_h200(name):
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    "case", [case for case in cases.SMALL if case.extend], ids=lambda case: case.name
+)
+def test_query_blocks_that_are_split_equal_the_reference(case, monkeypatch):
+    """Some splits have nothing to read, some nothing that all of their tokens see."""
+    monkeypatch.setattr(triton_extend, "_LEAST_BLOCKS", 1)
+    inputs, expected = reference(case)
+    options = triton_block.Options(
+        case.page_size, case.head**-0.5, case.window, case.soft_cap, interpret=True
+    )
+    M = max(1, 32 // case.group)
+    programs = 4 * case.kv_heads * -(-inputs.q.shape[0] // M)
+    sizes = triton_extend.Sizes(rows=32, block=16, programs=programs)
+
+    @jax.jit
+    def both(*arrays):
+        out = triton_extend.extend(*arrays, options=options, sizes=sizes)
+        decode = triton_decode.Sizes(block=16)
+        return triton_decode.decode(*arrays, options=options, sizes=decode, over=out)
+
+    out = both(inputs.q, inputs.k, inputs.v, inputs.rows)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
+
+
+def test_few_query_blocks_are_split_and_many_are_not():
+    splits = functools.partial(triton_extend.num_splits, K=8, M=32, programs=264)
+    assert [splits(T) for T in (1, 128, 256, 512, 1024, 8192)] == [16, 8, 4, 2, 1, 1]
+
+
 def test_the_kernels_keep_bfloat16_within_its_rounding():
     case = Case("bfloat16", (70, 5), ((20, 40),), kv_heads=1, head=128)
     inputs = make_inputs(case, 0, jnp.bfloat16)
