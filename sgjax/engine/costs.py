@@ -6,8 +6,8 @@ from sgjax.models.family import ModelConfig
 TOKENS_A_READ = 160
 """Tokens that an accelerator multiplies with a weight in the time in which it reads it: operations
 over bytes a second (H200: 780 T / 4.3 T, less what products do not reach)."""
-ATTENTION_SPEED = 0.6
-"""Of the speed of products."""
+ATTENTION_SPEED = 0.45
+"""Of the speed of products, in chunks of a few hundred tokens."""
 
 
 def step_cost(cfg: ModelConfig) -> StepCost:

@@ -14,6 +14,7 @@ run.
 
 import bisect
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,11 +26,17 @@ class StepCost:
     """What a step costs. The unit is what one more token takes at the beginning of a prompt."""
 
     step: float
-    """What every step takes, however small: the weights are read."""
+    """What a step of a single token takes: the weights are read."""
     per_cached: float
     """What a decoding row takes for each cached token, which it reads."""
     per_pair: float
     """What a prompt's token takes for each token before it."""
+
+    def of_products(self, num_tokens: int) -> float:
+        """What a step takes without its attention. While the weights are read, tokens cost next to
+        nothing; far beyond that only they cost. In between, measured steps lie on a hyperbola.
+        """
+        return math.hypot(self.step, num_tokens)
 
     def of_prompt(self, start: int, count: int) -> float:
         """`count` tokens of a prompt, behind `start` others."""
@@ -78,9 +85,15 @@ class Pace:
         """
         if not num_rows or num_waiting > self.many:
             return None
-        alone = self.cost.step + num_rows + num_cached * self.cost.per_cached
-        room = (self.max_ratio - 1) * alone / (1 + start * self.cost.per_pair)
-        num_long = self._fitted(num_rows, max(int(room), self.min_share))
+        cached = num_cached * self.cost.per_cached
+        longest = self.max_ratio * (self.cost.of_products(num_rows) + cached)
+
+        def takes(count: int) -> float:
+            products = self.cost.of_products(self._around(num_rows + count)[1])
+            return cached + products + count * start * self.cost.per_pair
+
+        room = bisect.bisect_right(range(int(longest) + 1), longest, key=takes) - 1
+        num_long = max(room, self.min_share)
         return Share(max(self.burst - num_rows, num_long), num_long)
 
     def is_long(self, request: Request) -> bool:

@@ -1,9 +1,11 @@
 """Compiled programs by name: made ahead of time, in threads, and never on the way of a request."""
 
+import contextlib
 import dataclasses
+import gc
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +18,9 @@ _COMPILE_EVENT = "/jax/core/compile/backend_compile_duration"
 
 ENOUGH_THREADS = 8
 """With fewer, what is compiled beside what serving needs would hold that up."""
+
+_RARELY = 100_000
+"""Objects that are made between two collections."""
 
 Key = Hashable
 Lower = Callable[[], jax.stages.Lowered]
@@ -136,7 +141,8 @@ class Programs:
         """Lowers a program and hands it on to be compiled."""
         source = self._sources[key]
         what = source.compilation.measures
-        lowered = source.lower()
+        with _rare_collections():
+            lowered = source.lower()
         if what is None:
             return self._compiling.submit(self._compile, key, lowered)
         if what not in self._measured:
@@ -147,6 +153,18 @@ class Programs:
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
         self._compiled[key] = lowered.compile(self._sources[key].compilation.options or None)
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Tracing makes very much that lives: to look for garbage in it as often as Python does took a
+    sixth of the time."""
+    first, *others = gc.get_threshold()
+    gc.set_threshold(first and _RARELY, *others)  # 0: never
+    try:
+        yield
+    finally:
+        gc.set_threshold(first, *others)
 
 
 def _wait(begun: Begun, on_done: OnDone) -> None:

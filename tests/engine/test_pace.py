@@ -16,10 +16,10 @@ SIZES = (128, 256, 512, 1024, 2048, 4096, 8192)
 def test_a_long_prompt_gets_what_keeps_the_step_within_the_ratio():
     cost = StepCost(step=100.0, per_cached=0.01, per_pair=0.001)
     pace = Pace(cost=cost, sizes=(), max_ratio=2.5)
-    # Alone they take 100 + 20 + 8000 / 100 = 200, so there is room for 300 tokens of a beginning,
-    # or for a third of them where 2000 tokens before each are to be read.
-    assert pace.share(20, 8000, num_waiting=1, start=0) == Share(2028, 300)
-    assert pace.share(20, 8000, num_waiting=1, start=2000) == Share(2028, 100)
+    # Alone they take |(100, 20)| + 8000 / 100 = 182. So there is room for 341 tokens of a beginning,
+    # |(100, 361)| + 80 = 455, and for 106 where 2000 tokens before each are to be read.
+    assert pace.share(20, 8000, num_waiting=1, start=0) == Share(2028, 341)
+    assert pace.share(20, 8000, num_waiting=1, start=2000) == Share(2028, 106)
     assert pace.share(20, 8000, num_waiting=1, start=10**6) == Share(2028, pace.min_share)
 
 
@@ -30,12 +30,12 @@ def test_nobody_is_spared_where_nobody_decodes_or_many_wait():
     assert pace.share(9, 0, num_waiting=pace.many + 1, start=0) is None
 
 
-def test_a_share_fills_a_size_unless_that_would_halve_it():
-    cost = StepCost(step=0.0, per_cached=0.0, per_pair=0.0)
-    pace = Pace(cost=dataclasses.replace(cost, step=250.0), sizes=SIZES, max_ratio=2.0)
+def test_a_share_is_what_the_padded_step_has_time_for():
+    pace = Pace(cost=dataclasses.replace(FREE, step=250.0), sizes=SIZES, max_ratio=2.0)
+    # Twice |(250, 50)| is 510; |(250, 256)| is 358, |(250, 512)| 570.
     assert pace.share(50, 0, num_waiting=1, start=0) == Share(1998, 256 - 50)
-    pace = dataclasses.replace(pace, cost=dataclasses.replace(cost, step=100.0))
-    assert pace.share(60, 0, num_waiting=1, start=0) == Share(1988, 160)  # not 128 - 60
+    pace = dataclasses.replace(pace, cost=dataclasses.replace(FREE, step=100.0))
+    assert pace.share(60, 0, num_waiting=1, start=0) == Share(1988, 128 - 60)
 
 
 @pytest.mark.parametrize(
