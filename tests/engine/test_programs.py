@@ -1,3 +1,4 @@
+import gc
 import threading
 from typing import ClassVar
 
@@ -111,6 +112,26 @@ def test_what_is_first_is_traced_first(num_threads):
         future.result().result()  # traced, then compiled
     made.close(wait=True)
     assert traced == [3, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize("usual", [700, 0])
+def test_while_it_is_traced_garbage_is_looked_for_rarely_or_never_as_before(usual):
+    found, before = [], gc.get_threshold()
+
+    def lower():
+        found.append(gc.get_threshold()[0])
+        raise RuntimeError("does not trace")
+
+    made = Programs({0: Source(lower)}, num_threads=1)
+    try:
+        gc.set_threshold(usual, *before[1:])
+        with pytest.raises(RuntimeError, match="does not trace"):
+            made.compile([0], ignore)
+        assert gc.get_threshold() == (usual, *before[1:])
+    finally:
+        gc.set_threshold(*before)
+    assert found == [100 * 1000 if usual else 0]
+    made.close(wait=True)
 
 
 def test_what_is_traced_can_be_kept_though_much_compiles_still():
