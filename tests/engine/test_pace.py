@@ -16,7 +16,7 @@ SIZES = (128, 256, 512, 1024, 2048, 4096, 8192)
 def test_a_long_prompt_gets_what_keeps_the_step_within_the_ratio():
     cost = StepCost(step=100.0, per_cached=0.01, per_pair=0.001)
     pace = Pace(cost=cost, sizes=(), max_ratio=2.5)
-    # Alone they take |(100, 20)| + 8000 / 100 = 182. So there is room for 341 tokens of a beginning,
+    # Alone they take |(100, 20)| + 80 = 182. So there is room for 341 tokens of a beginning,
     # |(100, 361)| + 80 = 455, and for 106 where 2000 tokens before each are to be read.
     assert pace.share(20, 8000, num_waiting=1, start=0) == Share(2028, 341)
     assert pace.share(20, 8000, num_waiting=1, start=2000) == Share(2028, 106)
