@@ -95,6 +95,7 @@ def describe(config: ServeConfig, engine: "Engine") -> dict[str, Any]:
 def _of_start(start: Start) -> dict[str, Any]:
     cache = "warm" if start.is_warm else "cold"
     times = {"serving_s": start.serving_s, "ready_s": start.ready_s}
+    times |= {f"{part}_s": seconds for part, seconds in start.parts.items()}
     return {"start": {**times, "compile_cache": cache}}
 
 
