@@ -20,7 +20,7 @@ import sgjax
 
 _SUFFIXES = (".py", ".json")
 _LIBRARIES = ("jax", "jaxlib", "flax", "jaxtyping", "numpy", "ml_dtypes")
-_PREFIXES = ("JAX_", "XLA_", "TF_", "CUDA_", "NVIDIA_", "TRITON_", "LIBTPU_")
+_PREFIXES = ("JAX_", "XLA_", "TF_", "LIBTPU_")
 
 
 def fingerprint(mesh: Mesh, *of_model: object) -> str | None:

@@ -76,11 +76,18 @@ def test_texts_are_told_apart_by_where_they_end():
     assert len({digest(parts) for parts in (["ab"], ["a", "b"], ["", "ab"], ["a", "b", ""])}) == 4
 
 
-@pytest.mark.parametrize("name", ["XLA_FLAGS", "JAX_SOMETHING_NEW", "CUDA_VISIBLE_DEVICES"])
+@pytest.mark.parametrize("name", ["XLA_FLAGS", "JAX_SOMETHING_NEW", "TF_XLA_FLAGS"])
 def test_the_environment_is_in_it(monkeypatch, name):
     before = fingerprint(make_mesh(1))
     monkeypatch.setenv(name, "--xla_some_flag=3")
     assert fingerprint(make_mesh(1)) != before
+
+
+@pytest.mark.parametrize("name", ["NVIDIA_VISIBLE_DEVICES", "HOSTNAME"])
+def test_which_of_equal_machines_it_is_does_not_matter(monkeypatch, name):
+    before = fingerprint(make_mesh(1))
+    monkeypatch.setenv(name, "GPU-5c3f")
+    assert fingerprint(make_mesh(1)) == before
 
 
 def test_so_are_jaxs_settings():
