@@ -31,6 +31,9 @@ class StepCost:
     """What a decoding row takes for each cached token, which it reads."""
     per_pair: float
     """What a prompt's token takes for each token before it."""
+    mixed: float = 0.0
+    """What prompts add to a step, however few they are: launches, and products that are cut less
+    well than those of decoding rows alone."""
 
     def of_products(self, num_tokens: int) -> float:
         """What a step takes without its attention. While the weights are read, tokens cost next to
@@ -86,7 +89,7 @@ class Pace:
         if not num_rows or num_waiting > self.many:
             return None
         cached = num_cached * self.cost.per_cached
-        longest = self.max_ratio * (self.cost.of_products(num_rows) + cached)
+        longest = self.max_ratio * (self.cost.of_products(num_rows) + cached) - self.cost.mixed
 
         def takes(count: int) -> float:
             products = self.cost.of_products(self._around(num_rows + count)[1])

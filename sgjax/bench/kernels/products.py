@@ -71,7 +71,7 @@ def _few(case: Case, sizes: triton_few.Sizes, interpret: bool) -> Call:
 
 
 def _sizes(case: Case, kind: str | None) -> triton_few.Sizes:
-    return triton_few.sizes(case.form, case.T, row_bytes(case), kind)
+    return triton_few.sizes(case.form, row_bytes(case), kind)
 
 
 def _spread(case: Case, arrays: Arrays, count: int) -> Arrays:
@@ -92,14 +92,13 @@ def _chain(call: Call, count: int) -> Call:
     return program
 
 
-def _kernel(form: Form, rows: int) -> TunedKernel:
-    """Of the cases with up to so many rows, those of a form."""
-    name = triton_few.kernel_name(form, rows)
+def _kernel(form: Form) -> TunedKernel:
+    """Of the cases of a form, those with few rows."""
 
     def takes(case: Case) -> bool:
-        return rows >= case.T and triton_few.kernel_name(case.form, case.T) == name
+        return case.form == form and case.T <= product.MOST_ROWS
 
-    return TunedKernel(name=name, takes=takes, sizes=_sizes, call=_few)
+    return TunedKernel(name=form, takes=takes, sizes=_sizes, call=_few)
 
 
 OP = Op(
@@ -114,5 +113,5 @@ OP = Op(
     num_operations=num_operations,
     shape_class=row_bytes,
     bound=BOUND,
-    kernels=tuple(_kernel(form, rows) for form in get_args(Form) for rows in triton_few.ROWS),
+    kernels=tuple(map(_kernel, get_args(Form))),
 )

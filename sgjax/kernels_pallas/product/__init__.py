@@ -14,8 +14,10 @@ gated    w [K, 2, F]    silu(x · w[:, 0]) * (x · w[:, 1])   in the dtype of x
 logits   w [V, K]       x · wᵀ                              in float32
 """
 
-MOST_ROWS = 16
-"""Few rows, which Triton's kernel multiplies; XLA's products take longer for them, not for more."""
+MOST_ROWS = 4
+"""Few rows, which Triton's kernel multiplies. For more XLA's products take less on an H200: a step
+of a Llama of 8B takes 4.58 ms with ours and 4.40 with XLA's for 8 rows, 4.12 and 4.14 for one or
+two, where a Qwen3 of 0.6B takes 0.93 and 1.58."""
 
 
 def product(

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from sgjax.kernels_pallas.product import Form
 
-FEW = (1, 4, 8, 16, 32)
+FEW = (1, 4, 8)
 NORMED = ("qkv", "gate_up", "head")
 """The weights that a norm stands before."""
 MODELS: dict[str, dict[str, tuple[Form, int, int]]] = {

@@ -10,8 +10,6 @@ from sgjax.kernels_pallas.add_rms_norm import triton as norm
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.product import MOST_ROWS, reference, triton_few
 
-_MOST_NORMED_ROWS = min(4, MOST_ROWS)
-"""Every program norms all rows again: past this, that takes longer than a kernel of its own."""
 _MOST_VALUES = 2**31 - 1
 """Of a weight: Triton kernels count them in 32 bits."""
 
@@ -19,29 +17,29 @@ _MOST_VALUES = 2**31 - 1
 def product(x, w, bias, *, form, kind=None, interpret=False):
     """The contract. `kind` is the device's whose block sizes are taken; None: the one that JAX
     computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
-    if not _is_for_few(x, w, MOST_ROWS):
+    if not _is_for_few(x, w):
         return reference.product(x, w, bias, form=form)
-    sizes = _sizes(x, w, form, kind)
+    sizes = _sizes(w, form, kind)
     return triton_few.product(x, w, bias, form=form, sizes=sizes, interpret=interpret)
 
 
 def normed_product(x, delta, scale, w, bias, *, eps, form, kind=None, interpret=False):
     """The contract; as `product`."""
     # Before it is divided, what is scaled may be more than float16 can hold.
-    if x.dtype != jnp.bfloat16 or not _is_for_few(x, w, _MOST_NORMED_ROWS):
+    if x.dtype != jnp.bfloat16 or not _is_for_few(x, w):
         total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
         return total, product(normed, w, bias, form=form, kind=kind, interpret=interpret)
-    sizes = _sizes(x, w, form, kind)
+    sizes = _sizes(w, form, kind)
     before = triton_few.Norm(delta, scale, eps)
     return triton_few.product(x, w, bias, before, form=form, sizes=sizes, interpret=interpret)
 
 
-def _is_for_few(x, w, most_rows: int) -> bool:
+def _is_for_few(x, w) -> bool:
     """Whether a kernel for few rows takes it. Float32 it leaves to XLA, with its exact products."""
     is_narrow = x.dtype == w.dtype and x.dtype in (jnp.bfloat16, jnp.float16)
-    return is_narrow and x.shape[0] <= most_rows and w.size <= _MOST_VALUES
+    return is_narrow and x.shape[0] <= MOST_ROWS and w.size <= _MOST_VALUES
 
 
-def _sizes(x, w, form: str, kind: str | None) -> triton_few.Sizes:
+def _sizes(w, form: str, kind: str | None) -> triton_few.Sizes:
     row_bytes = triton_few.num_columns(w, form) * w.dtype.itemsize
-    return triton_few.sizes(form, x.shape[0], row_bytes, kind or device_kind())
+    return triton_few.sizes(form, row_bytes, kind or device_kind())

@@ -33,21 +33,11 @@ class Norm(NamedTuple):
     eps: float
 
 
-ROWS = (4, 16)
-"""Sizes are tuned for up to so many rows: more are more to read beside the weight."""
-
-
-def sizes(form: str, T: int, row_bytes: int, kind: str | None) -> Sizes:
-    """For T rows, and columns whose rows are of so many bytes: tuned ones where the device has
-    them, else such that the stages fit any device's memory."""
+def sizes(form: str, row_bytes: int, kind: str | None) -> Sizes:
+    """For columns whose rows are of so many bytes: tuned ones where the device has them, else such
+    that the stages fit any device's memory."""
     depth = 128 if form == "gated" else 256
-    tuned = tuned_sizes("product", kernel_name(form, T), row_bytes, kind)
-    return Sizes(**{"depth": depth, **tuned})
-
-
-def kernel_name(form: str, T: int) -> str:
-    """What sizes for T rows are kept by."""
-    return f"{form}_{next((most for most in ROWS if most >= T), ROWS[-1])}"
+    return Sizes(**{"depth": depth, **tuned_sizes("product", form, row_bytes, kind)})
 
 
 def num_columns(w: Float[Array, "..."], form: str) -> int:
