@@ -182,7 +182,8 @@ def test_nothing_is_asked_of_the_compiler_for_a_cpu():
 @pytest.mark.parametrize(
     ("tokens", "options", "measures"),
     [
-        (8, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
+        (4, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
+        (8, {}, "products of 8 tokens"),
         (128, {"xla_gpu_enable_triton_gemm": False}, "products of 128 tokens"),
         (32, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
         (129, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
