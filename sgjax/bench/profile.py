@@ -48,7 +48,8 @@ class HandTurned:
         keys: set[Key] = set(runner.blueprint.serving_keys)
         for bucket in wanted:
             count = bucket.num_logits
-            keys |= {("forward", bucket), ("sample", count, Variant.GREEDY), ("bias", count)}
+            keys |= {("forward", bucket), ("sample", count, Variant.GREEDY)}
+            keys |= {("logprobs", count), ("bias", count)}
         runner.programs.compile(keys, lambda *_: None)
         self._random = random.Random(0)
         self._counts: dict[str, int] = {}

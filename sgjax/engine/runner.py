@@ -85,7 +85,8 @@ class ModelRunner:
         self._state = self.blueprint.new_state()
 
     def launch(self, batch: Batch) -> LaunchedStep:
-        """Starts a step; its results can be read later. The host does not wait for the device."""
+        """Starts a step; its results can be read until two more were started. The host does not
+        wait for the device."""
         for request in batch.restarted:
             self._params.set(request)
             if request.params.has_penalties:
@@ -125,8 +126,10 @@ class ModelRunner:
         if bucket is None:
             return False
         logits = self._forward(Batch.of([]), bucket)
-        tokens = [self._sample(logits, variant) for variant in Variant]
-        jax.block_until_ready(self.programs["logprobs", bucket.num_logits](logits, tokens[0]))
+        for variant in Variant:
+            tokens = self._sample(logits, variant)
+            logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
+            jax.block_until_ready(logprobs)
         return True
 
     def _forward(self, batch: Batch, bucket: Bucket) -> Array:
@@ -141,12 +144,15 @@ class ModelRunner:
         return logits
 
     def _sample(self, logits: Array, variant: Variant) -> Array:
-        """Starts the sampler on the logits of the step that was begun last; its tokens."""
+        """Starts the sampler on the logits of the step that was begun last; its tokens, which are
+        there until the sampler has been started twice more."""
         state = self._state
         tokens, last_tokens, seen = self.programs["sample", logits.shape[0], variant](
-            logits, state.last_tokens, state.seen, state.inbox
+            logits, state.outbox, state.last_tokens, state.seen, state.inbox
         )
-        self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
+        self._state = dataclasses.replace(
+            state, last_tokens=last_tokens, seen=seen, outbox=state.unread, unread=tokens
+        )
         return tokens
 
     def close(self, *, wait: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int16, Int32
+from jaxtyping import Array, Float, Int16, Int32
 
 from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine import compiler_options, sampler
@@ -46,6 +46,11 @@ class DeviceState:
     inbox: Int32[Array, "I"]
     """What the host says of a step: the sampler's vector, then the forward program's. It is one
     array for good: a recorded CUDA graph whose arrays stay in place need not be told new ones."""
+    outbox: Int32[Array, "R"]
+    """The tokens of the last step but one, which the host has read: the next step's go there."""
+    unread: Int32[Array, "R"]
+    """Those of the last step. The two take turns: were tokens new arrays, what a step computes on
+    the way to them would lie somewhere else each time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,8 @@ class StepPrograms:
             last_tokens=make((slots,), jnp.int32),
             seen=make((slots, self.model.vocab_size), jnp.int16),
             inbox=make((self.inbox_sizes[-1],), jnp.int32),
+            outbox=make((self._logits_sizes[0],), jnp.int32),
+            unread=make((self._logits_sizes[0],), jnp.int32),
         )
 
     def sources(self, state: DeviceState) -> dict[Key, Source]:
@@ -143,12 +150,12 @@ class StepPrograms:
         return slice(start, start + forward_layout(bucket, self.shape).size)
 
     def _sample(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
-        state = [given[name] for name in ("last_tokens", "seen", "inbox")]
+        state = [given[name] for name in ("outbox", "last_tokens", "seen", "inbox")]
         placement = Placement(self.mesh)
         for count, variant in itertools.product(self._logits_sizes, Variant):
             x = self._logits(count)
-            sample = functools.partial(sampler.sample, variant=variant, placement=placement)
-            yield self._plain(("sample", count, variant), sample, x, *state, donate=(1, 2))
+            sample = functools.partial(sample_into, variant=variant, placement=placement)
+            yield self._plain(("sample", count, variant), sample, x, *state, donate=(1, 2, 3))
 
     def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
@@ -157,8 +164,8 @@ class StepPrograms:
             vector = self._input(jnp.int32, size)
             yield self._plain(("load", size), load_inbox, given["inbox"], vector, donate=0)
         for count in self._logits_sizes:
-            x, tokens = self._logits(count), self._input(jnp.int32, count)
-            yield self._plain(("logprobs", count), sampler.logprobs_of, x, tokens)
+            x = self._logits(count)
+            yield self._plain(("logprobs", count), logprobs_of, x, given["outbox"])
             yield self._plain(("bias", count), sampler.add_bias, x, ints, ints, floats)
         yield self._plain("tables", update_tables, given["tables"], ints, ints, donate=0)
         slot, is_first = self._input(jnp.int32), self._input(jnp.bool_)
@@ -194,6 +201,19 @@ class StepPrograms:
 def load_inbox(inbox: Int32[Array, "I"], vector: Int32[Array, "n"]) -> Int32[Array, "I"]:
     """The inbox with `vector` at its beginning."""
     return jax.lax.dynamic_update_slice(inbox, vector, (0,))
+
+
+def sample_into(
+    logits: Float[Array, "R V"], outbox: Int32[Array, "most"], *state: Array, **static: Any
+) -> tuple[Array, ...]:
+    """The sampler's results, with the tokens at the beginning of the outbox."""
+    tokens, *state_after = sampler.sample(logits, *state, **static)
+    return jax.lax.dynamic_update_slice(outbox, tokens, (0,)), *state_after
+
+
+def logprobs_of(logits: Float[Array, "R V"], outbox: Int32[Array, "most"]) -> sampler.Logprobs:
+    """Of the tokens at the beginning of the outbox."""
+    return sampler.logprobs_of(logits, outbox[: logits.shape[0]])
 
 
 def padded(size: int) -> int:
