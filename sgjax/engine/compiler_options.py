@@ -21,7 +21,7 @@ _TOKENS_TO_MEASURE = range(33, 129)
 _MOST_TOKENS_FOR_OWN_ALL_REDUCE = 64
 """XLA's own all-reduce is faster than NCCL's for few tokens (two H200s, a step of 32: 4.97 and
 7.01 ms; of 128: 7.75 and 7.44). But each, of each program that has run, keeps megabytes that its
-allocator knows nothing of: 64 of them in each of 20 programs were more than there was."""
+allocator knows nothing of: 64 of them a program, one program after the other, filled the GPU."""
 
 
 @dataclasses.dataclass(frozen=True)
