@@ -51,12 +51,18 @@ class BucketSizes:
     mixed_rows: tuple[int, ...]
     num_prompt_logits: int
     """Logits of a step in which somebody wants prompt logprobs."""
+    max_running: int
+    """Requests computed at a time, where nobody says how many: sizes past it are for more."""
     shared_from: int | None = None
     """From so many rows on, those of `decode_rows` come for shared prefixes too; None: none do."""
 
 
 CPU = BucketSizes(
-    decode_rows=(1, 8, 32), mixed_tokens=(32, 256), mixed_rows=(32,), num_prompt_logits=128
+    decode_rows=(1, 8, 32),
+    mixed_tokens=(32, 256),
+    mixed_rows=(32,),
+    num_prompt_logits=128,
+    max_running=32,
 )
 ACCELERATOR = BucketSizes(
     # Not 1 and 2: they take the same time.
@@ -64,6 +70,7 @@ ACCELERATOR = BucketSizes(
     mixed_tokens=(128, 256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192),
     mixed_rows=(64, 1024),
     num_prompt_logits=1024,
+    max_running=512,
     shared_from=32,
 )
 

@@ -33,7 +33,7 @@ def bucket_sizes(device: jax.Device) -> BucketSizes:
 
 
 def max_running_requests(config: ServeConfig, device: jax.Device) -> int:
-    default = max(bucket_sizes(device).decode_rows)
+    default = bucket_sizes(device).max_running
     wanted = [config.max_running_requests, config.max_num_reqs]
     return min((count for count in wanted if count is not None), default=default)
 

@@ -105,7 +105,11 @@ def test_what_is_first_is_traced_first(num_threads):
     made, _ = programs([None, "a", None, "b", None], num_threads=num_threads)
     traced = []
     for key, source in made._sources.items():
-        lower = lambda key=key, lower=source.lower: traced.append(key) or lower()  # noqa: E731
+
+        def lower(key=key, lower=source.lower):
+            traced.append(key)
+            return lower()
+
         made._sources[key] = Source(lower, source.compilation)
     made.compile_all([2, 3], ignore)
     for future in made._futures:
