@@ -61,6 +61,7 @@ class ModelRunner:
         traces = traces or Traces()
         self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs, traces)
         self._state = self.blueprint.new_state()
+        self._places = self.blueprint.make_places() if is_gpu else []
         sources = self.blueprint.sources(self._state)
         self.programs = Programs(sources, num_compile_threads, traces.write)
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int16, Int32
 from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine import compiler_options, sampler
 from sgjax.engine.buckets import Bucket
+from sgjax.engine.places import make_places
 from sgjax.engine.programs import Key, Source
 from sgjax.engine.sample_step import sample_layout
 from sgjax.engine.sampler import Variant
@@ -97,6 +98,11 @@ class StepPrograms:
             outbox=make((self._logits_sizes[0],), jnp.int32),
             unread=make((self._logits_sizes[0],), jnp.int32),
         )
+
+    def make_places(self) -> list[Array]:
+        """Places for the vectors of steps with few rows, which take the device no longer than the
+        host; what has to be kept for them."""
+        return make_places(self.inbox_sizes[0], self._replicated)
 
     def sources(self, state: DeviceState) -> dict[Key, Source]:
         """How each is lowered and compiled, for the shapes of a state."""
