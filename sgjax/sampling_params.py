@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Self
 
+from sgjax.constraint_fields import CONSTRAINTS, check_constraints, json_text
 from sgjax.errors import InvalidRequest
 
 MAX_N = 128
@@ -25,6 +26,8 @@ class SamplingParams:
     Names and defaults are SGLang's. Penalties and biases act on the logits before the temperature;
     `top_k`, `top_p` and `min_p` then cut the same distribution together, none of them renormalised
     before the next. A temperature below 1e-6 is exactly greedy.
+
+    What a constraint says is checked where it becomes a grammar: `sgjax.constrained.grammar_of`.
     """
 
     max_new_tokens: int | None = 128
@@ -47,10 +50,31 @@ class SamplingParams:
     spaces_between_special_tokens: bool = True
     no_stop_trim: bool = False
     n: int = 1
+    regex: str | None = None
+    """What the whole output must match."""
+    json_schema: str | None = None
+    """JSON text of a schema of the output, or "$$ANY$$" for any JSON object."""
+    ebnf: str | None = None
+    """A grammar of the output: EBNF, which begins at `root`, or Lark, which begins at `start`."""
+    structural_tag: str | None = None
+    """JSON text: free text, in which tags bind what stands between their begin and end."""
+    choice: tuple[str, ...] | None = None
+    """Texts, one of which the output must be."""
 
     def __post_init__(self) -> None:
         _check_ranges(self)
         _check_lists(self)
+        check_constraints(self._constraints, self.min_new_tokens)
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether a grammar decides what may come next."""
+        return bool(self._constraints)
+
+    @property
+    def _constraints(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in CONSTRAINTS}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def is_greedy(self) -> bool:
@@ -90,8 +114,10 @@ def _plain(key: str, value: Any) -> Any:
     """Brings what JSON offers (a string or list of stops, string keys) to the field's type."""
     if key == "stop":
         return (value,) if isinstance(value, str) else _tuple(key, value)
-    if key == "stop_token_ids":
+    if key in ("stop_token_ids", "choice"):
         return _tuple(key, value)
+    if key in ("json_schema", "structural_tag"):
+        return json_text(key, value)
     if key == "logit_bias":
         return _bias(value)
     return value

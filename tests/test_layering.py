@@ -17,8 +17,18 @@ EVERYBODY_MAY = ("axes", "config", "errors", "sampling_params")
 # Names are those inside `sgjax`; a name stands for everything in it.
 ALLOWED = {
     # In front of the engine
-    "sgjax_server": ("front", "engine", "progress", "text", "weights.hub"),
+    "sgjax_server": (
+        "constrained",
+        "constraint_fields",
+        "engine",
+        "front",
+        "progress",
+        "text",
+        "weights.hub",
+    ),
     "front": (
+        "constrained",
+        "constraint_fields",
         "engine.client",
         "engine.deltas",
         "engine.local_client",
@@ -28,6 +38,7 @@ ALLOWED = {
         "weights.hub",
     ),
     "text": (),
+    "constrained": ("constraint_fields",),
     # The engine and what it stands on
     "engine": ("models", "weights", "cache", "layers", "sharding", "kernels_pallas"),
     "models": ("layers", "sharding", "cache.kv_cache"),
@@ -53,7 +64,8 @@ ALLOWED = {
     # Alone
     "axes": (),
     "errors": (),
-    "sampling_params": (),
+    "constraint_fields": (),
+    "sampling_params": ("constraint_fields",),
     "options": (),
     "sglang_flags": (),
     "config": ("options", "sglang_flags"),
@@ -110,7 +122,7 @@ WITHOUT_JAX = [
     "sgjax.terminal",
     "sgjax.weights.hub",
 ]
-PACKAGES_WITHOUT_JAX = ["sgjax.front", "sgjax.text", "sgjax_server"]
+PACKAGES_WITHOUT_JAX = ["sgjax.constrained", "sgjax.front", "sgjax.text", "sgjax_server"]
 
 
 def modules() -> dict[str, Path]:
