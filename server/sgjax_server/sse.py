@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from starlette.requests import Request
@@ -12,7 +12,6 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sgjax.errors import SgjaxError
-from sgjax.front.generator import Generation
 from sgjax_server.errors import ClientGone, error_body
 
 logger = logging.getLogger("sgjax.server")
@@ -28,6 +27,12 @@ def event(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
+class Closable(Protocol):
+    """What is under way, and ends by being closed: a Generation, a ChatGeneration."""
+
+    async def aclose(self) -> None: ...
+
+
 class EventStream(StreamingResponse):
     """Server-sent events made from a generation, which ends with the stream, however that ends.
 
@@ -36,7 +41,7 @@ class EventStream(StreamingResponse):
 
     def __init__(
         self,
-        generation: Generation,
+        generation: Closable,
         events: AsyncGenerator[bytes, None],
         *,
         after_error: bytes = b"",

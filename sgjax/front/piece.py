@@ -25,16 +25,17 @@ class Piece:
         self.text += later.text
         self.token_ids.extend(later.token_ids)
         self.finish = later.finish
-        self.logprobs = _extended(self.logprobs, later.logprobs)
+        self.logprobs = extended(self.logprobs, later.logprobs)
         self.add_prompt_logprobs(later.prompt_logprobs)
         self.num_cached = max(self.num_cached, later.num_cached)
         self.num_retractions = max(self.num_retractions, later.num_retractions)
 
     def add_prompt_logprobs(self, later: Logprobs | None) -> None:
-        self.prompt_logprobs = _extended(self.prompt_logprobs, later)
+        self.prompt_logprobs = extended(self.prompt_logprobs, later)
 
 
-def _extended(whole: Logprobs | None, later: Logprobs | None) -> Logprobs | None:
+def extended(whole: Logprobs | None, later: Logprobs | None) -> Logprobs | None:
+    """Both, end to end; `whole` is changed in place, `later` never."""
     if later is None:
         return whole
     if whole is None:

@@ -1,9 +1,7 @@
 """POST /v1/chat/completions."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -11,15 +9,21 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
-from sgjax.front.generator import LONG_TEXT, Generation
-from sgjax.front.piece import Piece
-from sgjax.front.request import GenerationRequest
-from sgjax.text import ChatTemplate
 from sgjax_server.body import StrictRoute
+from sgjax_server.chat import Chat, ChatCall, ChatGeneration
+from sgjax_server.chat_events import (
+    Call,
+    CallArguments,
+    CallBegin,
+    ChatMessage,
+    Content,
+    End,
+    Event,
+    Reasoning,
+)
 from sgjax_server.errors import Json
 from sgjax_server.event_template import EventTemplate
 from sgjax_server.openai_form import (
-    Usage,
     chat_logprobs,
     check_stream_options,
     finish_fields,
@@ -31,8 +35,6 @@ from sgjax_server.service import Service, ServiceOf
 from sgjax_server.sse import DONE, EventStream, event, unless_gone
 
 router = APIRouter(route_class=StrictRoute)
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 @router.post("/v1/chat/completions")
@@ -47,58 +49,52 @@ async def chat_completions(body: ChatBody, request: Request, service: ServiceOf)
             "top_logprobs needs logprobs: set it to true, or leave top_logprobs out.",
             param="top_logprobs",
         )
-    service.generator.check_room(body.n or 1)
     form = _Form(body, service)
+    chat = Chat(_call(body, form.id, service), service)
     if body.stream:
-        generation = await service.start([await form.request()], is_streamed=True)
+        generation = await chat.start(is_streamed=True)
         return EventStream(generation, form.events(generation))
-    return await unless_gone(request, form.respond())
+    return await unless_gone(request, form.respond(chat))
+
+
+def _call(body: ChatBody, rid: str, service: Service) -> ChatCall:
+    limit = body.max_completion_tokens
+    max_tokens = body.max_tokens if limit is None else limit
+    return ChatCall(
+        messages=body.messages,
+        params=read_params(body, service.default_sampling, max_tokens),
+        template_kwargs=body.chat_template_kwargs or {},
+        add_generation_prompt=body.add_generation_prompt,
+        continue_final_message=bool(body.continue_final_message),
+        rid=rid,
+        return_logprob=bool(body.logprobs),
+        top_logprobs=body.top_logprobs or 0,
+        cache_salt=body.cache_salt or "",
+    )
 
 
 class _Form:
-    """One call: the request it makes, and what its pieces look like."""
+    """One call's answer, in OpenAI's form."""
 
     def __init__(self, body: ChatBody, service: Service):
-        self._body = body
-        self._service = service
+        self.id = new_id(body, "chatcmpl")
+        self._options = body.stream_options
         self._tokenizer = service.needs_tokenizer()
-        limit = body.max_completion_tokens
-        self._max_tokens = body.max_tokens if limit is None else limit
-        self._params = read_params(body, service.default_sampling, self._max_tokens)
         self._head = {
-            "id": new_id(body, "chatcmpl"),
+            "id": self.id,
             "object": "chat.completion.chunk" if body.stream else "chat.completion",
             "created": int(time.time()),
             "model": service.model_name,
         }
 
-    async def request(self) -> GenerationRequest:
-        body = self._body
-        return GenerationRequest(
-            prompt=await _render(body, self._service.chat_template),
-            params=self._params,
-            rid=self._head["id"],
-            return_logprob=bool(body.logprobs),
-            top_logprobs=body.top_logprobs or 0,
-            cache_salt=body.cache_salt or "",
-            add_special_tokens=False,
-        )
+    async def respond(self, chat: Chat) -> Response:
+        generation = await chat.start(is_streamed=False)
+        messages = await generation.messages()
+        choices = [self._choice(index, message) for index, message in enumerate(messages)]
+        return Json({**self._head, "choices": choices, "usage": generation.usage.to_dict()})
 
-    async def respond(self) -> Response:
-        generation = await self._service.start([await self.request()])
-        usage = self._usage(generation)
-        wholes = [Piece("", []) for _ in generation.samples]
-        async with aclosing(generation):
-            async for pieces in generation:
-                for index, piece in pieces:
-                    usage.add(index, piece)
-                    wholes[index].extend(piece)
-        choices = [self._choice(index, whole) for index, whole in enumerate(wholes)]
-        return Json({**self._head, "choices": choices, "usage": usage.to_dict()})
-
-    async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
-        usage = self._usage(generation)
-        options = self._body.stream_options
+    async def events(self, generation: ChatGeneration) -> AsyncGenerator[bytes, None]:
+        options, usage = self._options, generation.usage
         has_usage = bool(options and options.include_usage)
         is_running = bool(has_usage and options and options.continuous_usage_stats)
 
@@ -112,76 +108,65 @@ class _Form:
         def content(index: int) -> EventTemplate:
             return EventTemplate(lambda text: chunk(index, {"content": text}))
 
-        def chunks(index: int, piece: Piece) -> bytes:
-            usage.add(index, piece)
-            out = b""
-            if piece.logprobs is not None or (piece.text and is_running):
-                logprobs = chat_logprobs(piece.logprobs, self._tokenizer)
-                out += event(chunk(index, {"content": piece.text}, logprobs=logprobs))
-            elif piece.text:
-                out += contents[index].fill(orjson.dumps(piece.text))
-            if piece.finish is not None:
-                out += event(chunk(index, {}, **finish_fields(piece.finish)))
-            return out
+        def chunk_of(index: int, news: Event) -> bytes:
+            if type(news) is Content and news.logprobs is None and not is_running:
+                return contents[index].fill(orjson.dumps(news.text))
+            return event(chunk(index, _delta(news), **self._rest(news)))
 
-        contents = [content(index) for index in range(len(generation.samples))]
-        for index in range(len(generation.samples)):
+        contents = [content(index) for index in range(generation.num_samples)]
+        for index in range(generation.num_samples):
             yield event(chunk(index, {"role": "assistant", "content": ""}))
-        async for pieces in generation:
-            if out := b"".join([chunks(index, piece) for index, piece in pieces]):
-                yield out
+        async for news in generation:
+            yield b"".join([chunk_of(index, each) for index, each in news])
         if has_usage:
             yield event({**self._head, "choices": [], "usage": usage.to_dict()})
         yield DONE
 
-    def _choice(self, index: int, whole: Piece) -> dict[str, Any]:
+    def _rest(self, news: Event) -> dict[str, Any]:
+        """What stands beside the delta."""
+        match news:
+            case Content(_, logprobs) if logprobs is not None:
+                return {"logprobs": chat_logprobs(logprobs, self._tokenizer)}
+            case End():
+                return finish_fields(news.finish) | {"finish_reason": news.reason}
+        return {}
+
+    def _choice(self, index: int, message: ChatMessage) -> dict[str, Any]:
+        assert message.end is not None
         return {
             "index": index,
-            "message": {"role": "assistant", "content": whole.text},
-            "logprobs": chat_logprobs(whole.logprobs, self._tokenizer),
-            **finish_fields(whole.finish),
+            "message": _message(message),
+            "logprobs": chat_logprobs(message.logprobs, self._tokenizer),
+            **finish_fields(message.end.finish),
+            "finish_reason": message.end.reason,
         }
 
-    def _usage(self, generation: Generation) -> Usage:
-        return Usage(generation, reports_cache=self._service.config.enable_cache_report)
+
+def _delta(news: Event) -> dict[str, Any]:
+    match news:
+        case Content(text):
+            return {"content": text}
+        case Reasoning(text):
+            return {"reasoning_content": text}
+        case CallBegin(index, call_id, name):
+            return {"tool_calls": [{"index": index, **_call_fields(Call(call_id, name))}]}
+        case CallArguments(index, fragment):
+            return {"tool_calls": [{"index": index, "function": {"arguments": fragment}}]}
+        case End():
+            return {}
 
 
-async def _render(body: ChatBody, template: ChatTemplate | None) -> str:
-    """The prompt; long chats are rendered in a thread, so that streams go on meanwhile."""
-    if template is None:
-        raise InvalidRequest("This server has no chat template. Use /v1/completions.")
-    messages = [_message(message, index) for index, message in enumerate(body.messages)]
-    kwargs = body.chat_template_kwargs or {}
-    _check_kwargs(kwargs)
-
-    def render() -> str:
-        return template.render(
-            messages,
-            add_generation_prompt=body.add_generation_prompt,
-            continue_final_message=bool(body.continue_final_message),
-            **kwargs,
-        )
-
-    if sum(len(str(message.get("content"))) for message in messages) < LONG_TEXT:
-        return render()
-    return await asyncio.to_thread(render)
+def _message(message: ChatMessage) -> dict[str, Any]:
+    """A message that only calls has no content."""
+    is_silent = bool(message.calls and not message.content)
+    out: dict[str, Any] = {"role": "assistant", "content": None if is_silent else message.content}
+    if message.reasoning:
+        out["reasoning_content"] = message.reasoning
+    if message.calls:
+        out["tool_calls"] = [_call_fields(call) for call in message.calls]
+    return out
 
 
-def _message(message: dict[str, Any], index: int) -> dict[str, Any]:
-    """Templates know no developer: the role is the newer name of system."""
-    role = message.get("role")
-    if role not in ROLES:
-        raise InvalidRequest(
-            f"messages[{index}].role must be one of {', '.join(ROLES)}, not {role!r}.",
-            param=f"messages[{index}].role",
-        )
-    return message | {"role": "system"} if role == "developer" else message
-
-
-def _check_kwargs(kwargs: dict[str, Any]) -> None:
-    for name in ("messages", "tools", "add_generation_prompt", "continue_final_message"):
-        if name in kwargs:
-            raise InvalidRequest(
-                f"chat_template_kwargs must not have {name!r}: it is a field of the request.",
-                param="chat_template_kwargs",
-            )
+def _call_fields(call: Call) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function}
