@@ -121,13 +121,18 @@ class Chat:
 
 class ChatGeneration:
     """Samples of a chat under way: an asynchronous iterator of lists of (index of the sample,
-    Event), those that came together."""
+    Event), those that came together.
 
-    def __init__(self, generation: Generation, readers: list[ChatReader], usage: Usage):
+    Who has no time for events where there is only text takes `pieces`, and reads those that are
+    not plain.
+    """
+
+    def __init__(self, pieces: Generation, readers: list[ChatReader], usage: Usage):
+        self.pieces = pieces
+        self.readers = readers
         self.usage = usage
+        """Who takes `pieces` adds them to it."""
         self.num_samples = len(readers)
-        self._generation = generation
-        self._readers = readers
 
     def __aiter__(self) -> "ChatGeneration":
         return self
@@ -135,9 +140,9 @@ class ChatGeneration:
     async def __anext__(self) -> list[tuple[int, Event]]:
         news: list[tuple[int, Event]] = []
         while not news:
-            for index, piece in await anext(self._generation):
+            for index, piece in await anext(self.pieces):
                 self.usage.add(index, piece)
-                news += [(index, event) for event in self._readers[index].read(piece)]
+                news += [(index, event) for event in self.readers[index].read(piece)]
         return news
 
     async def messages(self) -> list[ChatMessage]:
@@ -151,7 +156,7 @@ class ChatGeneration:
 
     async def aclose(self) -> None:
         """Aborts what has not ended. May be called twice."""
-        await self._generation.aclose()
+        await self.pieces.aclose()
 
 
 def _message(message: dict[str, Any], index: int) -> dict[str, Any]:

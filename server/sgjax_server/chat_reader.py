@@ -7,6 +7,10 @@ from sgjax_server.chat_events import Content, End, Event
 class ChatReader:
     """Reads one sample of a chat."""
 
+    def is_plain(self, piece: Piece) -> bool:
+        """Whether the piece is nothing but text of the answer: then it need not be read."""
+        return piece.finish is None and piece.logprobs is None
+
     def read(self, piece: Piece) -> list[Event]:
         """The events of the next piece; the last of them is the End where it has a finish."""
         events: list[Event] = []

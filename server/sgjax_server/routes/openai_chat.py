@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
+from sgjax.front.piece import Piece
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatCall, ChatGeneration
 from sgjax_server.chat_events import (
@@ -94,7 +95,7 @@ class _Form:
         return Json({**self._head, "choices": choices, "usage": generation.usage.to_dict()})
 
     async def events(self, generation: ChatGeneration) -> AsyncGenerator[bytes, None]:
-        options, usage = self._options, generation.usage
+        options, usage, readers = self._options, generation.usage, generation.readers
         has_usage = bool(options and options.include_usage)
         is_running = bool(has_usage and options and options.continuous_usage_stats)
 
@@ -108,16 +109,19 @@ class _Form:
         def content(index: int) -> EventTemplate:
             return EventTemplate(lambda text: chunk(index, {"content": text}))
 
-        def chunk_of(index: int, news: Event) -> bytes:
-            if type(news) is Content and news.logprobs is None and not is_running:
-                return contents[index].fill(orjson.dumps(news.text))
-            return event(chunk(index, _delta(news), **self._rest(news)))
+        def chunks(index: int, piece: Piece) -> bytes:
+            usage.add(index, piece)
+            if not is_running and readers[index].is_plain(piece):
+                return contents[index].fill(orjson.dumps(piece.text)) if piece.text else b""
+            events = readers[index].read(piece)
+            return b"".join([event(chunk(index, _delta(e), **self._rest(e))) for e in events])
 
         contents = [content(index) for index in range(generation.num_samples)]
         for index in range(generation.num_samples):
             yield event(chunk(index, {"role": "assistant", "content": ""}))
-        async for news in generation:
-            yield b"".join([chunk_of(index, each) for index, each in news])
+        async for pieces in generation.pieces:
+            if out := b"".join([chunks(index, piece) for index, piece in pieces]):
+                yield out
         if has_usage:
             yield event({**self._head, "choices": [], "usage": usage.to_dict()})
         yield DONE
