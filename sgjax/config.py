@@ -175,6 +175,13 @@ class ServeConfig:
         None, "server", "of the access log (default: that of --log-level)"
     )
     log_requests: bool = option(False, "server", "log every request")
+    file_storage_path: str | None = option(
+        None,
+        "server",
+        "folder of /v1/files (default: a temporary one that goes with the server)",
+        rule=_NOT_EMPTY,
+        aliases=["file_storage_pth"],
+    )
     enable_cache_report: bool = option(False, "server", "cached_tokens in OpenAI usage")
 
     def __post_init__(self) -> None:

@@ -63,7 +63,6 @@ LATER = {
     "enable_lora": Later("adapters", same=(False,), is_flag=True),
     "lora_paths": Later("adapters"),
     "speculative_algorithm": Later("speculative decoding"),
-    "file_storage_pth": Later("the files API", aliases=("file_storage_path",)),
     "show_time_cost": Later("a log of times (/metrics has them)", same=(False,), is_flag=True),
     "json_model_override_args": Later("overriding config.json", same=(None, "{}")),
 }

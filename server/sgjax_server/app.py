@@ -12,12 +12,27 @@ from sgjax.engine.client import EngineClient
 from sgjax.text import ChatTemplate, Tokenizer
 from sgjax_server import errors
 from sgjax_server.auth import BearerAuth, SingleSlashes
+from sgjax_server.batches.gate import Gate
+from sgjax_server.batches.registry import Batches
+from sgjax_server.in_process import asks
 from sgjax_server.metrics import Metrics
-from sgjax_server.routes import admin, health, models, native, openai_chat, openai_completions
+from sgjax_server.routes import (
+    admin,
+    batches,
+    files,
+    health,
+    models,
+    native,
+    openai_chat,
+    openai_completions,
+)
 from sgjax_server.service import Service
 from sgjax_server.sse import PAST_MIDDLEWARE
 
 logger = logging.getLogger("sgjax.server")
+
+
+_ROUTES = (native, openai_completions, openai_chat, files, batches, models, health, admin)
 
 
 def create_app(
@@ -33,14 +48,21 @@ def create_app(
     app = FastAPI(title="sgjax", version=sgjax.__version__, docs_url=None, redoc_url=None)
     service = app.state.service = Service(client, config, tokenizer, chat_template)
     errors.install(app)
-    for module in (native, openai_completions, openai_chat, models, health, admin):
+    for module in _ROUTES:
         app.include_router(module.router)
+    service.batches = Batches(service.files, _gate(service), asks(app, config.api_key))
     # The one added last is passed first.
     if config.api_key is not None:
         app.add_middleware(BearerAuth, api_key=config.api_key)
     app.add_middleware(SingleSlashes)
     app.add_middleware(Edge, metrics=service.metrics)
     return app
+
+
+def _gate(service: Service) -> Gate:
+    """Batches get half of what the engine computes at a time, at most."""
+    at_a_time = service.client.info.max_running_requests
+    return Gate(max(1, at_a_time // 2), lambda: service.generator.num_live >= at_a_time)
 
 
 class Edge:

@@ -68,8 +68,12 @@ async def _serve(config: ServeConfig, start_client: StartClient) -> int:
         client = await starting
     try:
         app = make_app(client)
-        server = Server(app, app.state.service)
-        await server.serve(sockets=[open_socket(config.host, config.port)])
+        service: Service = app.state.service
+        try:
+            server = Server(app, service)
+            await server.serve(sockets=[open_socket(config.host, config.port)])
+        finally:
+            await service.close()
         return int(server.force_exit)
     finally:
         await client.close()
@@ -146,6 +150,7 @@ class Server(uvicorn.Server):
 
     async def _stop_when_drained(self) -> None:
         generator = self._service.generator
+        await self._service.batches.stop()
         logger.info("Stopping: %d requests may finish.", generator.num_live)
         deadline = self._loop.time() + self._timeout_s
         while generator.num_live and self._loop.time() < deadline:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import time
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,6 +14,8 @@ from sgjax.errors import Draining, EngineDead
 from sgjax.front.generator import Generation, Generator
 from sgjax.front.request import GenerationRequest
 from sgjax.text import ChatTemplate, Tokenizer
+from sgjax_server.batches.file_store import FileStore
+from sgjax_server.batches.registry import Batches
 from sgjax_server.errors import Unsupported
 from sgjax_server.metrics import Metrics
 from sgjax_server.protocol import IGNORED, UNSUPPORTED, Body
@@ -33,6 +36,9 @@ class Service:
     metrics: Metrics = dataclasses.field(default_factory=Metrics)
     is_draining: bool = False
     started_at: int = dataclasses.field(default_factory=lambda: int(time.time()))
+    files: FileStore = dataclasses.field(init=False)
+    batches: Batches = dataclasses.field(init=False)
+    """Made with the app, whose routes they ask."""
 
     def __post_init__(self) -> None:
         waiting, running = self.config.max_queued_requests, self.client.info.max_running_requests
@@ -43,6 +49,8 @@ class Service:
             max_live=waiting + running,
             stream_interval=self.config.stream_interval,
         )
+        folder = self.config.file_storage_path
+        self.files = FileStore(None if folder is None else Path(folder))
         self.default_sampling = _readable(self.client.info.default_sampling)
         self._warned: set[str] = set()
 
@@ -74,6 +82,11 @@ class Service:
                 "POST /generate takes input_ids."
             )
         return self.tokenizer
+
+    async def close(self) -> None:
+        """Ends what the server does by itself, and lets go of its files."""
+        await self.batches.stop()
+        self.files.close()
 
     def check_open(self) -> None:
         """Raises Draining or EngineDead where nothing new is taken."""

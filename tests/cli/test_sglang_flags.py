@@ -59,6 +59,8 @@ WORKS = [
     ("--watchdog-timeout 60", "watchdog_timeout_s", 60),
     ("--max-queued-requests 16", "max_queued_requests", 16),
     ("--page-size 64", "page_size", 64),
+    ("--file-storage-path f", "file_storage_path", "f"),
+    ("--file-storage-pth f", "file_storage_path", "f"),
 ]  # fmt: skip
 
 WARNS = [
@@ -89,8 +91,6 @@ REFUSED = [
     ("--node-rank 1", "0"),
     ("--nccl-init-addr host:1234", None),
     ("--disable-regex-jump-forward", None),
-    ("--file-storage-pth folder", None),
-    ("--file-storage-path folder", None),
     ("--show-time-cost", None),
     ("--load-balance-method fewest", "shortest_queue"),
     ("--grammar-backend xgrammar", "none"),

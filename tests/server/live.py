@@ -1,6 +1,7 @@
 """A real server on a free port, in a thread, in front of the fake engine."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +45,14 @@ class Live:
         )
 
 
+async def _serve(server: uvicorn.Server, listener: socket.socket, app: FastAPI) -> None:
+    app.state.loop = asyncio.get_running_loop()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        await app.state.service.close()
+
+
 @contextmanager
 def live(
     client: FakeEngineClient | None = None, *, without_tokenizer: bool = False, **options: Any
@@ -58,7 +67,7 @@ def live(
     server = uvicorn.Server(
         uvicorn.Config(app, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     )
-    thread = threading.Thread(target=asyncio.run, args=[server.serve(sockets=[listener])])
+    thread = threading.Thread(target=asyncio.run, args=[_serve(server, listener, app)])
     thread.start()
     try:
         found = Live(client, app, listener.getsockname()[1])
