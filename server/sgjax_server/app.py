@@ -19,12 +19,14 @@ from sgjax_server.metrics import Metrics
 from sgjax_server.routes import (
     admin,
     batches,
+    embeddings,
     files,
     health,
     models,
     native,
     openai_chat,
     openai_completions,
+    tokens,
 )
 from sgjax_server.service import Service
 from sgjax_server.sse import PAST_MIDDLEWARE
@@ -32,7 +34,18 @@ from sgjax_server.sse import PAST_MIDDLEWARE
 logger = logging.getLogger("sgjax.server")
 
 
-_ROUTES = (native, openai_completions, openai_chat, files, batches, models, health, admin)
+_ROUTES = (
+    native,
+    openai_completions,
+    openai_chat,
+    embeddings,
+    tokens,
+    files,
+    batches,
+    models,
+    health,
+    admin,
+)
 
 
 def create_app(

@@ -5,14 +5,12 @@ this server could do; a name in UNSUPPORTED, refused unless its value asks for n
 accepted with a warning in the log.
 """
 
-from array import array
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.functional_validators import AfterValidator
+from pydantic import BaseModel, ConfigDict, Field
 
 from sgjax.errors import ModelNotFound
-from sgjax.front.token_ids import MAX_ID, extremes, int32
+from sgjax.front.token_ids import MAX_ID
 from sgjax.sampling_params import (
     MAX_LOGIT_BIAS,
     MAX_N,
@@ -22,6 +20,7 @@ from sgjax.sampling_params import (
     MAX_STOPS,
     MAX_TOP_LOGPROBS,
 )
+from sgjax_server.prompts import InputIds, Prompts
 
 MAX_MESSAGES = 8192
 
@@ -32,65 +31,6 @@ Bias = Annotated[float, Field(ge=-100, le=100)]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
-
-
-def _check_prompts(value: Any) -> Any:
-    """One of four shapes. Told apart by hand: a union's errors would speak of all four."""
-    if isinstance(value, str) or _are_texts(value):
-        return value
-    if (found := _ids_of(value)) is not None:
-        return found
-    raise ValueError(
-        "must be a string, a list of strings, a list of token ids (integers from 0), or a list of "
-        "such lists; no list may be empty"
-    )
-
-
-def _check_input_ids(value: Any) -> Any:
-    if value is None:
-        return None
-    if (found := _ids_of(value)) is not None:
-        return found
-    raise ValueError(
-        "must be a list of token ids (integers from 0), or a list of such lists; no list may be "
-        "empty"
-    )
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(each, str) for each in value)
-
-
-def _ids_of(value: Any) -> array | list[array] | None:
-    """A list of ids as int32, or a list of such lists; None if it is neither."""
-    if (ids := _one_list(value)) is not None:
-        return ids
-    if not isinstance(value, list) or not value:
-        return None
-    lists = [_one_list(each) for each in value]
-    found = [ids for ids in lists if ids is not None]
-    return found if len(found) == len(lists) else None
-
-
-def _one_list(value: Any) -> array | None:
-    ids = int32(value) if isinstance(value, list) and value else None
-    return None if ids is None or extremes(ids)[0] < 0 else ids
-
-
-_ID_SCHEMA = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
-_IDS_SCHEMA = {"type": "array", "items": _ID_SCHEMA, "minItems": 1}
-_BATCH_SCHEMA = {"type": "array", "items": _IDS_SCHEMA, "minItems": 1}
-_TEXTS_SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-Prompts = Annotated[
-    Any,
-    AfterValidator(_check_prompts),
-    WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS_SCHEMA, _IDS_SCHEMA, _BATCH_SCHEMA]}),
-]
-InputIds = Annotated[
-    Any,
-    AfterValidator(_check_input_ids),
-    WithJsonSchema({"anyOf": [_IDS_SCHEMA, _BATCH_SCHEMA, {"type": "null"}]}),
-]
 
 
 class Body(BaseModel):

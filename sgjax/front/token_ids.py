@@ -29,21 +29,21 @@ def extremes(ids: array) -> tuple[int, int]:
     return int(values.min()), int(values.max())
 
 
-def read_ids(ids: Sequence[int], vocab_size: int) -> array:
+def read_ids(ids: Sequence[int], vocab_size: int, *, param: str = "prompt") -> array:
     """Ids as int32. Raises InvalidRequest for none at all, or for ids that the model lacks."""
     if not ids:
-        raise InvalidRequest("The prompt has no tokens. Send at least one.", param="prompt")
+        raise InvalidRequest("The prompt has no tokens. Send at least one.", param=param)
     found = int32(ids)
     if found is None:
         wrong = next((token for token in ids if type(token) is not int), None)
         if wrong is not None:
-            raise InvalidRequest(f"A token id must be an integer, not {wrong!r}.", param="prompt")
+            raise InvalidRequest(f"A token id must be an integer, not {wrong!r}.", param=param)
     for token in (min(ids), max(ids)) if found is None else extremes(found):
         if not 0 <= token < vocab_size:
             raise InvalidRequest(
                 f"Token id {token} is not in this model's vocabulary: ids are 0 to "
                 f"{vocab_size - 1}. Were the ids made with another model's tokenizer?",
-                param="prompt",
+                param=param,
             )
     assert found is not None, "whatever does not fit in int32 is in no vocabulary"
     return found

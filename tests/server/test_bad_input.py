@@ -266,7 +266,7 @@ NATIVES = [
     Bad("/abort_request", {}, "rid"),
     Bad("/abort_request", {"rid": 7}, "rid"),
     Bad("/nowhere", {}, status=404, code="not_found"),
-    Bad("/v1/embeddings", {"input": "a"}, status=404, code="not_found"),
+    Bad("/v1/embeddings", {"input": "a"}, "model", says="no embeddings"),
 ]
 
 ALL = [*BODIES, *CHATS, *SAMPLING, *PROMPTS, *NATIVES]
