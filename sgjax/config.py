@@ -122,6 +122,20 @@ class ServeConfig:
         rule=at_least(0),
     )
     disable_radix_cache: bool = option(False, "scheduling", "no prefix caching")
+    grammar_backend: Literal["llguidance", "xgrammar", "outlines", "none"] = option(
+        "llguidance",
+        "scheduling",
+        "who says what a regex, a schema or a grammar allows; llguidance stands in for the others",
+    )
+    disable_jump_forward: bool = option(
+        False,
+        "scheduling",
+        "draw also the tokens that a grammar leaves no choice of",
+        aliases=["disable_regex_jump_forward"],
+    )
+    json_whitespace: Literal["compact", "flexible"] = option(
+        "compact", "scheduling", "between the tokens of JSON by a schema: none, or any"
+    )
     disable_overlap_schedule: bool = option(False, "scheduling", "read each step before the next")
     random_seed: int | None = option(
         None, "scheduling", "seed of requests without a seed (default: by chance)", rule=_SEED
@@ -262,6 +276,8 @@ def _settled(config: ServeConfig) -> dict[str, Any]:
         settled["max_running_requests"] = min(running, config.max_num_reqs)
     if config.chunked_prefill_size == -1:
         settled["chunked_prefill_size"] = 0
+    if config.grammar_backend != "none":
+        settled["grammar_backend"] = "llguidance"
     settled["dtype"] = {"half": "float16", "float": "float32"}.get(config.dtype, config.dtype)
     return settled
 

@@ -56,8 +56,6 @@ LATER = {
     "quantization": Later("quantised weights"),
     "kv_cache_dtype": Later("a quantised cache", same=("auto",)),
     "is_embedding": Later("embeddings", same=(False,), is_flag=True),
-    "disable_regex_jump_forward": Later("output by a regex", same=(False,), is_flag=True),
-    "grammar_backend": Later("output by a grammar", same=(None, "none")),
     "tool_call_parser": Later("tool calls"),
     "reasoning_parser": Later("reasoning apart from the answer"),
     "enable_lora": Later("adapters", same=(False,), is_flag=True),

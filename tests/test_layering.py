@@ -40,7 +40,16 @@ ALLOWED = {
     "text": (),
     "constrained": ("constraint_fields",),
     # The engine and what it stands on
-    "engine": ("models", "weights", "cache", "layers", "sharding", "kernels_pallas"),
+    "engine": (
+        "constrained",
+        "models",
+        "weights",
+        "cache",
+        "layers",
+        "sharding",
+        "kernels_pallas",
+        "text",
+    ),
     "models": ("layers", "sharding", "cache.kv_cache"),
     "weights": ("layers.weight", "models", "sharding"),
     "layers": ("kernels_pallas", "sharding", "cache.kv_cache", "models.family"),

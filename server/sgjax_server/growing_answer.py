@@ -21,7 +21,7 @@ class StreamedAnswer(Protocol):
 def streamed_answer(
     sample: Sample, tokenizer: Tokenizer | None, index: int, *, has_logprob_text: bool
 ) -> StreamedAnswer:
-    if sample.submit.return_logprob:
+    if sample.submit.return_logprob or sample.submit.grammar is not None:
         return _WholeAnswer(Answer(sample, tokenizer, has_logprob_text=has_logprob_text), index)
     return _GrowingAnswer(sample, tokenizer, index)
 

@@ -48,6 +48,7 @@ class Service:
             self.metrics,
             max_live=waiting + running,
             stream_interval=self.config.stream_interval,
+            json_whitespace=self.config.json_whitespace,
         )
         folder = self.config.file_storage_path
         self.files = FileStore(None if folder is None else Path(folder))

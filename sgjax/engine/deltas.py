@@ -94,6 +94,7 @@ def merge(a: Delta, b: Delta) -> Delta:
         prompt_logprobs=_join(a.prompt_logprobs, b.prompt_logprobs),
         num_cached=max(a.num_cached, b.num_cached),
         num_retractions=max(a.num_retractions, b.num_retractions),
+        num_forced=max(a.num_forced, b.num_forced),
     )
 
 

@@ -12,12 +12,14 @@ import queue
 import random
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from sgjax import errors
 from sgjax.config import ServeConfig
 from sgjax.engine.batch import Batch
+from sgjax.engine.grammars import Compiled
 from sgjax.engine.messages import (
     Abort,
     Call,
@@ -37,6 +39,7 @@ from sgjax.engine.outbox import Outbox
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import FinishReason, Request
+from sgjax.engine.results import Drawn, Output
 from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.setup import Setup, prepare
 from sgjax.engine.step_programs import describe
@@ -46,12 +49,18 @@ from sgjax.sampling_params import MAX_NEW_TOKENS
 logger = logging.getLogger("sgjax.engine")
 
 Send = Callable[[list[Event]], None]
+Inbox = queue.SimpleQueue[Any]
+"""Of commands; and of what its own threads tell it, Compiled."""
 
 _LOOK_UP_S = 0.1
 
 
 def run_engine(
-    config: ServeConfig, inbox: "queue.SimpleQueue[Command]", send: Send, *, wait: bool = True
+    config: ServeConfig,
+    inbox: Inbox,
+    send: Send,
+    *,
+    wait: bool = True,
 ) -> None:
     """Starts an engine in this thread and runs it until a Shutdown comes.
 
@@ -77,13 +86,14 @@ class Engine:
         self,
         config: ServeConfig,
         setup: Setup,
-        inbox: "queue.SimpleQueue[Command]",
+        inbox: Inbox,
         send: Send,
         watchdog: Watchdog,
     ):
         self._info = setup.info
         self._runner = setup.runner
         self._scheduler = setup.scheduler
+        self._grammars = setup.grammars
         self._pace = setup.pace
         self._inbox = inbox
         self._send = send
@@ -132,7 +142,9 @@ class Engine:
 
     def close(self, *, wait: bool = True) -> None:
         """Ends all requests and stops compiling; `wait`: until no thread is left that does."""
-        self._end(self._scheduler.abort(None, "the engine was shut down"))
+        self._abort(None, "the engine was shut down")
+        if self._grammars is not None:
+            self._grammars.close()
         if self._compiles is not None:
             self._compiles.close()
         self._runner.close(wait=wait)
@@ -171,7 +183,7 @@ class Engine:
             self._obey(command)
             wait = False
 
-    def _next_command(self, *, wait: bool) -> Command | None:
+    def _next_command(self, *, wait: bool) -> Command | Compiled | None:
         # Looks up now and then, to say when all programs are compiled, and to check the pages.
         is_calm = self._ready and self._is_checked
         try:
@@ -181,12 +193,14 @@ class Engine:
                 self._check_pages()
             return None
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: Command | Compiled) -> None:
         match command:
             case Submit():
                 self._add(command)
             case Abort():
-                self._end(self._scheduler.abort(command.rid, command.reason))
+                self._abort(command.rid, command.reason)
+            case Compiled():
+                self._take_compiled(command)
             case Call():
                 self._send([self._answer(command)])
             case Shutdown():
@@ -194,9 +208,42 @@ class Engine:
 
     def _add(self, submit: Submit) -> None:
         try:
-            self._scheduler.add(self._request(submit))
+            request = self._request(submit)
+            if submit.grammar is None:
+                self._scheduler.add(request)
+            else:
+                self._compile(request, submit.grammar, submit.grammar_after)
         except errors.RequestError as error:
-            self._send([Refused(submit.rid, type(error).__name__, error.message, error.param)])
+            self._refuse(submit.rid, error)
+
+    def _compile(self, request: Request, grammar: str, after: list[int]) -> None:
+        if self._grammars is None:
+            raise errors.InvalidRequest(
+                "This engine takes no grammars: it was started without a tokenizer, or with "
+                "--grammar-backend none."
+            )
+        self._scheduler.check(request)
+        self._grammars.compile(request, grammar, after, self._inbox.put)
+
+    def _take_compiled(self, compiled: Compiled) -> None:
+        assert self._grammars is not None
+        try:
+            request = self._grammars.take(compiled)
+            output = self._scheduler.add(request) if request is not None else None
+        except errors.RequestError as error:
+            self._refuse(compiled.request.rid, error)
+            return
+        if output is not None:
+            self._send(self._outbox.news(Drawn([], []), [output]))
+
+    def _refuse(self, rid: str, error: errors.RequestError) -> None:
+        self._send([Refused(rid, type(error).__name__, error.message, error.param)])
+
+    def _abort(self, rid: str | None, reason: str) -> None:
+        waiting = [] if self._grammars is None else self._grammars.abort(rid)
+        for request in waiting:
+            request.finish_reason = FinishReason("abort", message=reason)
+        self._end([*waiting, *self._scheduler.abort(rid, reason)])
 
     def _request(self, submit: Submit) -> Request:
         room = self._info.context_length - len(submit.prompt_ids)
@@ -241,7 +288,7 @@ class Engine:
                 batch = self._scheduler.schedule()
                 if batch is not None:
                     self._is_checked = False
-                    launched = self._runner.launch(batch)
+                    launched = self._launch(batch)
                     self._counters.plan_seconds += clock.seconds
                 if launched is not None and not self._overlap:
                     self._read(launched)
@@ -249,12 +296,21 @@ class Engine:
                 if pending is not None:
                     self._read(pending)
                     pending = None
+                self._draw(launched)
         except Exception as error:  # the loop's edge: one request is to blame, the engine goes on
             logger.exception("A step failed.")
             steps = [step.batch for step in (pending, launched) if step] + [batch]
             self._recover([step for step in steps if step], error)
             return None
         return launched
+
+    def _launch(self, batch: Batch) -> LaunchedStep:
+        launched = self._runner.launch(batch)
+        if launched.undrawn is None or self._grammars is None:
+            return launched
+        self._grammars.note(launched.undrawn)
+        # Its logits must not live longer than it takes to draw from them.
+        return dataclasses.replace(launched, undrawn=None)
 
     def _read(self, step: LaunchedStep) -> None:
         running = [request for request in step.batch.requests if request.finish_reason is None]
@@ -271,6 +327,19 @@ class Engine:
         if events:
             self._send(events)
 
+    def _draw(self, step: LaunchedStep | None) -> None:
+        """Reads the tokens of requests with grammars that were drawn before, and draws the next."""
+        grammars = self._grammars
+        if grammars is None or not grammars.waits:
+            return
+        outputs: list[Output] = []
+        for draw, results, entries in grammars.read():
+            outputs += self._scheduler.update_drawn(draw, results, entries)
+        if outputs:
+            self._send(self._outbox.news(Drawn([], []), outputs))
+        for request, fault in grammars.draw(step):
+            self._end(self._scheduler.fail([request], f"The grammar cannot go on: {fault}"))
+
     def _end(self, requests: list[Request]) -> None:
         if requests:
             self._send([self._outbox.last(request) for request in requests])
@@ -286,14 +355,15 @@ class Engine:
     def _recover(self, batches: list[Batch], error: Exception) -> None:
         """After a failed step: the device's state is made anew, whoever is to blame fails, all the
         others are computed again."""
-        guilty = self._quarantine.accuse(
-            dict.fromkeys(request for batch in batches for request in batch.requests)
-        )
+        suspects = dict.fromkeys(request for batch in batches for request in batch.requests)
+        if self._grammars is not None:
+            suspects |= dict.fromkeys(self._grammars.reset())
+        guilty = self._quarantine.accuse(suspects)
         self._runner.reset()
         self._scheduler.reset_cache()
         if guilty is not None:
             self._end(self._scheduler.fail([guilty], _blame(error)))
-        elif not batches:
+        elif not suspects:
             raise error  # no request is to blame: planning itself failed
 
     def _snapshot(self) -> EngineStats:

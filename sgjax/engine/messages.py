@@ -23,6 +23,10 @@ class Submit(msgspec.Struct, tag=True, frozen=True):
     cache_salt: str = ""
     is_streamed: bool = True
     """Whether tokens are wanted as they come, or only the first and then, at the end, the rest."""
+    grammar: str | None = None
+    """llguidance's, which the output must keep to."""
+    grammar_after: list[int] = []
+    """Tokens after which the grammar begins, the end of a model's thinking; empty: at once."""
 
 
 class Abort(msgspec.Struct, tag=True, frozen=True):
@@ -66,6 +70,8 @@ class Delta(msgspec.Struct, tag=True, frozen=True):
     prompt_logprobs: Logprobs | None = None
     num_cached: int = 0
     num_retractions: int = 0
+    num_forced: int = 0
+    """Output tokens that were not drawn, since the grammar left no choice."""
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True):
@@ -152,6 +158,7 @@ class EngineStats(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    forced_tokens: int = 0
     finished_requests: int = 0
     aborted_requests: int = 0
     failed_requests: int = 0

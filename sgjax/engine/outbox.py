@@ -38,6 +38,7 @@ class Outbox:
             finish=request.finish_reason,
             num_cached=request.num_cached,
             num_retractions=request.num_retractions,
+            num_forced=request.num_forced,
         )
 
     def _delta(self, output: Output) -> Delta:
@@ -50,6 +51,7 @@ class Outbox:
             prompt_logprobs=output.prompt_logprobs,
             num_cached=request.num_cached,
             num_retractions=request.num_retractions,
+            num_forced=request.num_forced,
         )
 
     def _rest(self, request: Request) -> list[int]:

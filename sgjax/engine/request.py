@@ -8,6 +8,10 @@ A request owes the tokens from `num_computed` to `num_tokens`: those whose keys 
 not cached yet. There is no prefill and no decode: many are owed when new, one while decoding, some
 after a prefix hit, all again after a retraction. Tokens in flight were sampled by a step whose
 results the host has not read yet: their number is known, their ids are on the device.
+
+With a grammar, the token in flight may not even be drawn: its logits wait on the device for the
+mask of what is allowed. What the grammar leaves no choice of is known without: such tokens are
+outputs that are owed.
 """
 
 import dataclasses
@@ -41,6 +45,8 @@ class Request:
     top_logprobs: int = 0
     is_streamed: bool = True
     """Whether its tokens are told as they come."""
+    grammar: Any = None
+    """A Matcher that has taken in all known outputs; None: everything may be drawn."""
 
     # The number line.
     num_prompt: int = dataclasses.field(init=False)
@@ -61,6 +67,10 @@ class Request:
     num_cached: int = 0
     """Prompt tokens that were found in the cache when it was first admitted."""
     num_retractions: int = 0
+    is_undrawn: bool = False
+    """Whether the token in flight is still to be drawn."""
+    num_forced: int = 0
+    """Outputs that were not drawn, since the grammar left no choice."""
     num_prompt_logprobs: int = 0
     """Prompt logprobs that were reported: they are not computed again after a retraction."""
     finish_reason: "FinishReason | None" = None

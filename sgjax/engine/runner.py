@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.buckets import Bucket, pick
 from sgjax.engine.programs import Key, Programs, Stopwatch
 from sgjax.engine.request import Request
-from sgjax.engine.sample_step import SampleParams, Wants, pack_sample
+from sgjax.engine.sample_step import SampleParams, Wants, pack_draw, pack_sample
 from sgjax.engine.sampler import Logprobs, Variant
 from sgjax.engine.step import CacheShape, pack_forward
 from sgjax.engine.step_programs import PIECE, DeviceState, Model, StepPrograms, padded
@@ -26,15 +26,47 @@ class LaunchedStep:
     """A step on its way: `read` waits for it."""
 
     batch: Batch
-    tokens: Array | None = None
+    tokens: Any = None
+    """An array, or None where nothing was drawn."""
     logprobs: Logprobs | None = None
+    undrawn: "Undrawn | None" = None
     clock: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether the device is done with it."""
+        return self.tokens is None or self.tokens.is_ready()
 
     def read(self) -> StepResults:
         if self.tokens is None:
             return StepResults(np.zeros(0, np.int32))
         outputs = self.tokens, *(self.logprobs or ())
         return StepResults(*(np.asarray(x)[: self.batch.num_logits] for x in outputs))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Undrawn:
+    """Requests of a step whose tokens wait for the masks of their grammars."""
+
+    entries: dict[Request, int]
+    """Where each one's logits are."""
+    raw: Array
+    """f32[R, V]"""
+    biased: Array
+    """With what is added to single tokens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchedDraw:
+    """Tokens that were undrawn, on their way."""
+
+    entries: list[int]
+    tokens: Array
+    logprobs: Logprobs | None = None
+
+    def read(self) -> StepResults:
+        """Waits for them; only `entries` mean anything."""
+        return StepResults(*(np.asarray(x) for x in (self.tokens, *(self.logprobs or ()))))
 
 
 class ModelRunner:
@@ -50,6 +82,7 @@ class ModelRunner:
         num_compile_threads: int = 4,
         has_graphs: bool = True,
         traces: Traces | None = None,
+        has_grammars: bool = True,
     ):
         self._model = model
         self._shape = shape
@@ -59,7 +92,7 @@ class ModelRunner:
         self._cold = set(buckets) if is_gpu else set()
         """Buckets whose program has never run, where that matters: see `warm_up`."""
         traces = traces or Traces()
-        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs, traces)
+        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs, traces, has_grammars)
         self._state = self.blueprint.new_state()
         self._places = self.blueprint.make_places() if is_gpu else []
         sources = self.blueprint.sources(self._state)
@@ -104,9 +137,28 @@ class ModelRunner:
         logprobs = None
         if wants & Wants.LOGPROBS:
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
-        for output in (tokens, *(logprobs or ())):
-            output.copy_to_host_async()
-        return LaunchedStep(batch, tokens, logprobs)
+        _send_to_host(tokens, logprobs)
+        undrawn = None
+        if wants & Wants.MASK:
+            undrawn = Undrawn(_undrawn_entries(batch), logits, biased)
+        return LaunchedStep(batch, tokens, logprobs, undrawn)
+
+    def draw(
+        self, undrawn: Undrawn, requests: list[Request], masks: Sequence[np.ndarray]
+    ) -> LaunchedDraw:
+        """Starts drawing the tokens of some undrawn requests, whose known tokens are all there
+        before them, from what their masks allow: i32[ceil(V / 32)] each."""
+        num_logits = undrawn.raw.shape[0]
+        entries = [undrawn.entries[request] for request in requests]
+        vector = pack_draw(requests, entries, num_logits, self._params)
+        allowed = np.zeros((num_logits, self.blueprint.num_mask_words), np.int32)
+        allowed[entries] = masks
+        tokens = self._draw(undrawn.biased, allowed, vector)
+        logprobs = None
+        if any(request.return_logprob for request in requests):
+            logprobs = self.programs["logprobs", num_logits](undrawn.raw, tokens)
+        _send_to_host(tokens, logprobs)
+        return LaunchedDraw(entries, tokens, logprobs)
 
     @property
     def is_warm(self) -> bool:
@@ -131,6 +183,10 @@ class ModelRunner:
             tokens = self._sample(logits, variant)
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
             jax.block_until_ready(logprobs)
+        if self.blueprint.has_grammars:
+            nothing = np.zeros((bucket.num_logits, self.blueprint.num_mask_words), np.int32)
+            vector = pack_draw([], [], bucket.num_logits, self._params)
+            jax.block_until_ready(self._draw(logits, nothing, vector))
         return True
 
     def _forward(self, batch: Batch, bucket: Bucket) -> Array:
@@ -156,6 +212,15 @@ class ModelRunner:
         )
         return tokens
 
+    def _draw(self, logits: Array, allowed: np.ndarray, vector: np.ndarray) -> Array:
+        """Starts the sampler on what is allowed: i32[R, ceil(V / 32)]; its tokens."""
+        state = self._state
+        tokens, last_tokens, seen = self.programs["draw", logits.shape[0]](
+            logits, allowed, state.last_tokens, state.seen, vector
+        )
+        self._state = dataclasses.replace(state, last_tokens=last_tokens, seen=seen)
+        return tokens
+
     def close(self, *, wait: bool) -> None:
         """Stops compiling; `wait`: until what has begun is done."""
         self.programs.close(wait=wait)
@@ -168,7 +233,9 @@ class ModelRunner:
 
     def _has(self, bucket: Bucket, variant: Variant) -> bool:
         count = bucket.num_logits
-        keys = ("forward", bucket), ("sample", count, variant), ("logprobs", count), ("bias", count)
+        keys: list[Key] = [("forward", bucket), ("sample", count, variant)]
+        keys += [("logprobs", count), ("bias", count)]
+        keys += [("draw", count)] * self.blueprint.has_grammars
         return all(key in self.programs for key in keys)
 
     def _load(self, batch: Batch, bucket: Bucket) -> None:
@@ -218,6 +285,24 @@ class ModelRunner:
             values[: len(piece)] = [value for _, _, value in piece]
             logits = self.programs["bias", bucket.num_logits](logits, rows, tokens, values)
         return logits
+
+
+def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:
+    for output in (tokens, *(logprobs or ())):
+        output.copy_to_host_async()
+
+
+def _undrawn_entries(batch: Batch) -> dict[Request, int]:
+    """Of the rows of requests with grammars: where the logits of the token to be drawn are."""
+    _, starts, counts, samples, logits_from = batch.columns
+    lasts = np.cumsum(starts + counts - logits_from) - 1
+    return {
+        request: last
+        for request, last, is_drawn in zip(
+            batch.requests, lasts.tolist(), samples.tolist(), strict=True
+        )
+        if is_drawn and request.grammar is not None
+    }
 
 
 def _biases(batch: Batch) -> list[tuple[int, int, float]]:

@@ -2,6 +2,7 @@
 
 import enum
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,12 +35,16 @@ class Wants(enum.IntFlag):
     LOGPROBS = 2
     BIAS = 4
     """It has logit biases, or a minimum of tokens."""
+    MASK = 8
+    """It has a grammar: its token is not drawn by the step, but once the mask is there."""
 
     @classmethod
     def of(cls, request: Request) -> "Wants":
         params = request.params
         wants = cls.NOTHING
-        if params.has_penalties or not params.is_greedy:
+        if request.grammar is not None:
+            wants |= cls.MASK
+        elif params.has_penalties or not params.is_greedy:
             wants |= cls.CHANCE
         if request.return_logprob:
             wants |= cls.LOGPROBS
@@ -58,6 +63,7 @@ class SampleParams:
         # The row past the end is what padding draws with.
         self._rows = np.zeros((num_slots + 1, len(_OF_REQUEST)), np.int32)
         self._rows[:] = self._row(0, SamplingParams())
+        self.num_slots = num_slots
         self._wants = np.zeros(num_slots, np.int32)
 
     def set(self, request: Request) -> None:
@@ -68,6 +74,11 @@ class SampleParams:
     def rows(self, slots: np.ndarray) -> np.ndarray:
         """The fields of _OF_REQUEST: i32[len(slots), 8]."""
         return self._rows[slots]
+
+    def slots_drawn(self, slots: np.ndarray) -> np.ndarray:
+        """The slots, but for those of requests with grammars the one past the end."""
+        is_masked = self._wants[slots] & Wants.MASK != 0
+        return np.where(is_masked, self.num_slots, slots)
 
     def wants(self, batch: Batch) -> Wants:
         """All that is wanted of the batch's logits."""
@@ -102,11 +113,31 @@ def pack_sample(
     slots[:] = shape.num_slots
     if batch.only_decodes:
         n = len(batch.requests)
-        slots[:n], starts = batch.columns[:2]
+        row_slots, starts = batch.columns[:2]
+        slots[:n] = params.slots_drawn(row_slots)
         targets[:n] = -1
         np.add(starts, 1, out=positions[:n])
     else:
         _pack_entries(batch, slots, targets, positions)
+        last = slots < shape.num_slots
+        slots[last] = params.slots_drawn(slots[last])
+    vector[3:] = params.rows(slots).T
+    return vector.reshape(-1)
+
+
+def pack_draw(
+    requests: Sequence[Request],
+    entries: Sequence[int],
+    num_logits: int,
+    params: SampleParams,
+) -> np.ndarray:
+    """The sampler's vector for the undrawn tokens of some requests, whose logits are at `entries`.
+    Of all others nothing is drawn."""
+    vector = np.zeros((3 + len(_OF_REQUEST), num_logits), np.int32)
+    slots, targets, positions = vector[:3]
+    slots[:] = params.num_slots
+    for request, entry in zip(requests, entries, strict=True):
+        slots[entry], targets[entry], positions[entry] = request.slot, -1, request.num_known
     vector[3:] = params.rows(slots).T
     return vector.reshape(-1)
 

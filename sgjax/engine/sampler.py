@@ -67,6 +67,13 @@ def sample(
     return tokens, _keep(last_tokens, slots, tokens), seen
 
 
+def only_allowed(logits: Float[Array, "R V"], masks: Int32[Array, "R W"]) -> Float[Array, "R V"]:
+    """Minus infinity where bit v % 32 of word v // 32 is not set."""
+    R, V = logits.shape
+    bits = (masks[:, :, None] >> jnp.arange(32)[None, None]) & 1
+    return jnp.where(bits.reshape(R, -1)[:, :V] == 1, logits, -jnp.inf)
+
+
 def logprobs_of(raw_logits: Float[Array, "R V"], tokens: Int32[Array, "R"]) -> Logprobs:
     """Logprobs of tokens, and the likeliest: of the raw logits, without biases and penalties."""
     logprobs = jax.nn.log_softmax(raw_logits, axis=-1)

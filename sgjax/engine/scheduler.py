@@ -17,28 +17,21 @@ Everything here is a function of the calls that were made: no clock, no unseeded
 import dataclasses
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sgjax.cache.prefix_cache import Imbalance, PrefixCache
-from sgjax.engine.batch import Batch, Row, StepResults
+from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.limits import Limits
-from sgjax.engine.messages import Logprobs
 from sgjax.engine.pace import Pace
 from sgjax.engine.plan import Plan
 from sgjax.engine.policy import Policy, WaitingQueue
+from sgjax.engine.reading import Reader
 from sgjax.engine.request import NO_SLOT, FinishReason, Request
 from sgjax.engine.reserve import Reserve
-from sgjax.engine.results import (
-    NOT_FINITE,
-    Drawn,
-    Output,
-    finish_reason,
-    logprobs,
-    prompt_logprobs,
-)
+from sgjax.engine.results import Drawn, Output
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.stats import Stats
 from sgjax.errors import InvalidRequest, QueueFull
@@ -56,6 +49,13 @@ class _DecodeRows(NamedTuple):
     """What they share, as Batch has it."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Draw:
+    """Requests whose undrawn tokens are being drawn."""
+
+    requests: list[Request]
+
+
 class Scheduler:
     """Plans steps for the requests it was given. See the module.
 
@@ -66,6 +66,7 @@ class Scheduler:
         conservativeness: more than 1: more pages are reserved for tokens still to be generated.
         seed: of the policy "random".
         sharing: arranges the rows that decode; None: they are in the order of admission.
+        jumps: tokens that a grammar leaves no choice of are not drawn.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Scheduler:
         conservativeness: float = 1.0,
         seed: int = 0,
         sharing: Sharing | None = None,
+        jumps: bool = True,
     ):
         self.limits = limits
         self.stats = Stats()
@@ -89,6 +91,7 @@ class Scheduler:
         self._by_rid: dict[str, Request] = {}
         self._slots = list(range(limits.num_slots - 1, -1, -1))
         self._pending: deque[Batch] = deque()  # planned, results not read
+        self._draws: list[Draw] = []  # launched, tokens not read
         self._num_arrived = 0
         self.only: set[Request] | None = None
         """The only waiting requests that may start now, if not None."""
@@ -96,6 +99,7 @@ class Scheduler:
         """Keeps prompts from holding up those who decode; None: whatever has room is computed."""
         self._reserve = Reserve(limits.page_size, conservativeness)
         self._sharing = sharing
+        self._reader = Reader(self.stats, end=self._end, owe=self._owe, jumps=jumps)
 
     @property
     def num_running(self) -> int:
@@ -131,8 +135,8 @@ class Scheduler:
 
     # Requests come and go.
 
-    def add(self, request: Request) -> None:
-        """Puts a new request in line.
+    def add(self, request: Request) -> Output | None:
+        """Puts a new request in line; what it gains at once, where its grammar leaves no choice.
 
         Raises:
             InvalidRequest: its prompt is empty, or its rid is in use.
@@ -140,13 +144,16 @@ class Scheduler:
             NeverFits: it may need more pages than there are.
             QueueFull: max_queued requests wait.
         """
-        self._check(request)
+        self.check(request)
         request.arrival = self._num_arrived
         self._num_arrived += 1
         self._by_rid[request.rid] = request
         self._waiting.add(request)
+        forced, finish = self._reader.force(request)
+        return Output(request, forced, finish) if forced else None
 
-    def _check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
+        """Raises what `add` would."""
         limits = self.limits
         if not request.tokens:
             raise InvalidRequest("The prompt must have at least one token.", param="prompt")
@@ -190,7 +197,7 @@ class Scheduler:
         ended = [request for request in requests if request.finish_reason is None]
         for request in requests:
             if request.finish_reason is None:
-                self._fail(request, message)
+                self._reader.fail(request, message)
             else:
                 self._cache.forget(request, request.num_known)
         if is_batch:
@@ -205,12 +212,6 @@ class Scheduler:
             if pending is batch:
                 return later
         return None
-
-    def _fail(self, request: Request, message: str) -> FinishReason:
-        finish = FinishReason("abort", message=message, failed=True)
-        self.stats.failed_requests += 1
-        self._end(request, finish, keep=False)
-        return finish
 
     def _end(self, request: Request, finish: FinishReason, *, keep: bool = True) -> None:
         request.finish_reason = finish
@@ -230,6 +231,7 @@ class Scheduler:
         self._slots.append(request.slot)
         request.slot = NO_SLOT
         request.num_computed = 0
+        request.is_undrawn = False
         self._prefilling.pop(request, None)
         self._decoding.pop(request, None)
 
@@ -242,7 +244,7 @@ class Scheduler:
         """
         rows = self._decode_rows()
         if not self._cache.make_free(len(rows.at_page_end)):
-            if self._pending:
+            if self._pending or self._draws:
                 return None
             rows = self._retract()
         plan = Plan(self.limits, self.pace)
@@ -261,15 +263,22 @@ class Scheduler:
         """Nothing could be planned."""
         if not self.has_work:
             self._reserve.reset()
-        elif not self._pending:
+        elif not (self._pending or self._draws or self._is_undrawn):
             # Those who run have pages for what they owe, or give way; who waits fits when nobody
             # runs. So this is a fault: pages were lost.
             self.heal()
 
+    @property
+    def _is_undrawn(self) -> bool:
+        """Whether anybody's next token waits to be drawn."""
+        return any(request.is_undrawn for request in self._decoding)
+
     def _decode_rows(self) -> _DecodeRows:
         """A row of one token for every decoding request that may need another."""
         requests = [
-            request for request, needed in self._decoding.items() if request.num_computed != needed
+            request
+            for request, needed in self._decoding.items()
+            if request.num_computed != needed and not request.is_undrawn
         ]
         shared = None
         if self._sharing is not None:
@@ -291,6 +300,7 @@ class Scheduler:
             plan.add_page_each(slots[at], starts[at] // self.limits.page_size, pages)
         for request in requests:
             request.num_computed += 1
+            request.is_undrawn = request.grammar is not None
         plan.add_decode(requests, slots, starts)
         self._reserve.decay()
 
@@ -322,6 +332,7 @@ class Scheduler:
         plan.add_pages(request.slot, first, request.pages[first:])
         self._prefilling[request] = len(request.pages)
         request.num_computed = row.end
+        request.is_undrawn = row.samples and request.grammar is not None
         if row.end == request.num_known:
             del self._prefilling[request]
             self._decoding[request] = request.num_needed
@@ -412,86 +423,32 @@ class Scheduler:
         if self._pending[0] is not batch:
             raise ValueError("the results of an earlier step must be read first")
         self._pending.popleft()
-        tokens = results.tokens.tolist()
-        drawn, outputs = self._update_decoding(batch, results, tokens)
-        if not batch.only_decodes:
-            outputs += self._update_others(batch, results, tokens)
-        return drawn, outputs
+        return self._reader.step(batch, results)
 
-    def _update_decoding(
-        self, batch: Batch, results: StepResults, tokens: list[int]
-    ) -> tuple[Drawn, list[Output]]:
-        """The rows that decode have one entry each, the first ones."""
-        requests: list[Request] = []
-        news: list[int] = []
-        outputs: list[Output] = []
-        for entry, request in enumerate(batch.requests[: batch.num_decoding]):
-            if request.finish_reason is not None:
-                continue
-            token = tokens[entry]
-            finish = self._book(request, token)
-            if finish is None and not request.return_logprob:
-                requests.append(request)
-                news.append(token)
-            elif token < 0:
-                outputs.append(Output(request, [], finish))
-            else:
-                own = logprobs(request, results, [token], entry) if request.return_logprob else None
-                outputs.append(Output(request, [token], finish, own))
-        return Drawn(requests, news), outputs
+    def begin_draw(self, requests: Sequence[Request]) -> Draw:
+        """Notes that the undrawn tokens of these are being drawn: `update_drawn` comes next."""
+        for request in requests:
+            request.is_undrawn = False
+        draw = Draw(list(requests))
+        self._draws.append(draw)
+        return draw
 
-    def _update_others(self, batch: Batch, results: StepResults, tokens: list[int]) -> list[Output]:
-        outputs: list[Output] = []
-        stop = batch.num_decoding
-        for row in batch.rows[batch.num_decoding :]:
-            first, stop = stop, stop + row.num_logits
-            if row.request.finish_reason is not None:
-                continue
-            if -1 in tokens[first:stop]:
-                outputs.append(Output(row.request, [], self._fail(row.request, NOT_FINITE)))
-            elif (output := self._read(row, results, tokens, first)) is not None:
-                outputs.append(output)
-        return outputs
+    def update_drawn(
+        self, draw: Draw, results: StepResults, entries: Sequence[int]
+    ) -> list[Output]:
+        """Books drawn tokens, those at `entries` of the results. A draw that began before
+        `reset_cache` has none."""
+        if draw not in self._draws:
+            return []
+        self._draws.remove(draw)
+        return self._reader.drawn(draw.requests, results, entries)
 
-    def _read(self, row: Row, results: StepResults, tokens: list[int], first: int) -> Output | None:
-        """Reads a row of known tokens; `first` is its first entry."""
-        request, of_prompt, own = row.request, None, None
-        if row.num_logits > row.samples:
-            of_prompt = prompt_logprobs(row, results, first)
-            request.num_prompt_logprobs += row.num_logits - row.samples
-        if not row.samples:
-            return self._book_prompt(row, of_prompt)
-        last = first + row.num_logits - 1
-        if request.return_logprob:
-            own = logprobs(request, results, tokens[last : last + 1], last)
-        return Output(
-            request, tokens[last : last + 1], self._book(request, tokens[last]), own, of_prompt
-        )
-
-    def _book(self, request: Request, token: int) -> FinishReason | None:
-        """Gives a request the token that was in flight; why it ends with it, if it does."""
-        if token < 0:
-            return self._fail(request, NOT_FINITE)
-        request.tokens.append(token)
-        self.stats.generated_tokens += 1
-        finish = finish_reason(request, token)
-        if finish is not None:
-            self._finish(request, finish)
-        return finish
-
-    def _book_prompt(self, row: Row, of_prompt: Logprobs | None) -> Output | None:
-        """A row that gave no token ends its request only if none is wanted."""
-        finish = None
-        if row.end == row.request.num_prompt and not row.request.max_new_tokens:
-            finish = FinishReason("length", length=0)
-            self._finish(row.request, finish)
-        if finish is None and of_prompt is None:
-            return None
-        return Output(row.request, [], finish, None, of_prompt)
-
-    def _finish(self, request: Request, finish: FinishReason) -> None:
-        self.stats.finished_requests += 1
-        self._end(request, finish)
+    def _owe(self, request: Request) -> None:
+        """Known tokens were added to a running request: they are computed like a prompt's."""
+        request.is_undrawn = False
+        if request in self._decoding:
+            del self._decoding[request]
+            self._prefilling[request] = len(request.pages)
 
     # When things go wrong.
 
@@ -499,6 +456,7 @@ class Scheduler:
         """Starts all over, for an engine that has lost the device's state: nothing is computed, all
         running requests wait again with the tokens they have, results of pending steps are void."""
         self._pending.clear()
+        self._draws.clear()
         # One that ended has a place still only if something broke while it was taken away.
         running = [request for request in self.running if request.finish_reason is None]
         self._prefilling.clear()
@@ -506,7 +464,7 @@ class Scheduler:
         self._slots = list(range(self.limits.num_slots - 1, -1, -1))
         self._cache.reset()
         for request in running:
-            request.slot, request.cache_node = NO_SLOT, None
+            request.slot, request.cache_node, request.is_undrawn = NO_SLOT, None, False
             request.pages = array("i")
             request.num_cache_pages = request.num_computed = 0
             request.num_retractions += 1

@@ -16,6 +16,7 @@ from sgjax.engine import sizing
 from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_rows
 from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.costs import step_cost
+from sgjax.engine.grammars import Grammars
 from sgjax.engine.messages import EngineInfo, Progress
 from sgjax.engine.pace import Pace
 from sgjax.engine.runner import ModelRunner
@@ -28,6 +29,7 @@ from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
 from sgjax.models import decoder, read_model_config
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.mesh import Placement, make_mesh
+from sgjax.text import load_tokenizer
 from sgjax.weights.generation_config import read_generation_config
 from sgjax.weights.hub import resolve
 from sgjax.weights.load import load_model
@@ -54,6 +56,8 @@ class Setup:
     info: EngineInfo
     pace: Pace | None
     """The scheduler's, as soon as every program is compiled."""
+    grammars: Grammars | None = None
+    """None: there can be none."""
 
 
 def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Setup:
@@ -96,6 +100,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
         traces=Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets),
+        has_grammars=_has_grammars(config),
     )
     limits = Limits(
         num_pages=shape.num_pages,
@@ -116,9 +121,29 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         conservativeness=config.schedule_conservativeness,
         seed=config.random_seed or 0,
         sharing=_sharing(buckets, shape),
+        jumps=not config.disable_jump_forward,
     )
     info = _info(config, cfg, folder, shape, dtype, devices)
-    return Setup(runner, scheduler, info, _pace(config, cfg, buckets))
+    grammars = _grammars(config, runner, scheduler, info)
+    return Setup(runner, scheduler, info, _pace(config, cfg, buckets), grammars)
+
+
+def _has_grammars(config: ServeConfig) -> bool:
+    return config.grammar_backend != "none" and not config.skip_tokenizer_init
+
+
+def _grammars(
+    config: ServeConfig, runner: ModelRunner, scheduler: Scheduler, info: EngineInfo
+) -> Grammars | None:
+    if not _has_grammars(config):
+        return None
+    folder = resolve(config.tokenizer_path or config.model_path, config.revision)
+
+    def read_tokenizer() -> str:
+        return load_tokenizer(folder, mode=config.tokenizer_mode).backend.to_str()
+
+    sizes = {"vocab_size": info.vocab_size, "eos_ids": info.eos_ids}
+    return Grammars(runner, scheduler, read_tokenizer, **sizes)
 
 
 def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:

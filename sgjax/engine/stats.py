@@ -12,6 +12,8 @@ class Stats:
     cached_tokens: int = 0
     """Those of them that were found in the cache."""
     generated_tokens: int = 0
+    forced_tokens: int = 0
+    """Those of them that were not drawn, since a grammar left no choice."""
     finished_requests: int = 0
     aborted_requests: int = 0
     failed_requests: int = 0

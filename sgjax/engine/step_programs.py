@@ -61,6 +61,7 @@ class StepPrograms:
     ("load", size)                      puts a vector of the host into the inbox
     ("forward", bucket)                 the model: from the inbox and the state to logits
     ("sample", num_logits, variant)     from logits to tokens
+    ("draw", num_logits)                from logits to tokens that grammars allow
     ("logprobs", num_logits), ("bias", num_logits), "tables", "seen"    what a step needs rarely
     """
 
@@ -70,6 +71,8 @@ class StepPrograms:
     mesh: Mesh
     has_graphs: bool
     traces: Traces
+    has_grammars: bool = True
+    """Whether there may be any."""
 
     @property
     def serving_keys(self) -> list[Key]:
@@ -78,12 +81,18 @@ class StepPrograms:
         count = last.num_logits
         keys: list[Key] = [("forward", last), *(("sample", count, variant) for variant in Variant)]
         keys += [("load", size) for size in self.inbox_sizes]
+        keys += [("draw", count)] * self.has_grammars
         return [*keys, ("logprobs", count), ("bias", count), "tables", "seen"]
 
     @functools.cached_property
     def inbox_sizes(self) -> list[int]:
         """The lengths of all vectors that may be sent, the longest last."""
         return sorted({padded(self.forward_part(bucket).stop) for bucket in self.buckets})
+
+    @property
+    def num_mask_words(self) -> int:
+        """Of a bit for every token."""
+        return -(-self.model.vocab_size // 32)
 
     def new_state(self) -> DeviceState:
         """An empty cache, and all the rest."""
@@ -162,6 +171,12 @@ class StepPrograms:
             x = self._logits(count)
             sample = functools.partial(sample_into, variant=variant, placement=placement)
             yield self._plain(("sample", count, variant), sample, x, *state, donate=(1, 2, 3))
+        for count in self._logits_sizes * self.has_grammars:
+            masks = self._input(jnp.int32, count, self.num_mask_words)
+            vector = self._input(jnp.int32, sample_layout(count).size)
+            given_to = self._logits(count), masks, *state[1:3], vector
+            draw = functools.partial(draw_allowed, most=self._logits_sizes[0], placement=placement)
+            yield self._plain(("draw", count), draw, *given_to, donate=(2, 3))
 
     def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
@@ -215,6 +230,26 @@ def sample_into(
     """The sampler's results, with the tokens at the beginning of the outbox."""
     tokens, *state_after = sampler.sample(logits, *state, **static)
     return jax.lax.dynamic_update_slice(outbox, tokens, (0,)), *state_after
+
+
+def draw_allowed(
+    logits: Float[Array, "R V"],
+    masks: Int32[Array, "R W"],
+    last_tokens: Int32[Array, "slots"],
+    seen: Int16[Array, "slots V"],
+    vector: Int32[Array, "n"],
+    *,
+    most: int,
+    placement: Placement,
+) -> tuple[Array, ...]:
+    """The sampler's results where only what `masks` allow is drawn; as many tokens as an outbox
+    has. Rows that draw nothing may have any mask."""
+    allowed = sampler.only_allowed(logits, masks)
+    variant = Variant.GENERAL
+    tokens, *state_after = sampler.sample(
+        allowed, last_tokens, seen, vector, variant=variant, placement=placement
+    )
+    return jnp.pad(tokens, (0, most - len(tokens))), *state_after
 
 
 def logprobs_of(logits: Float[Array, "R V"], outbox: Int32[Array, "most"]) -> sampler.Logprobs:

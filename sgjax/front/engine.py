@@ -49,7 +49,10 @@ class Engine:
             self._thread.close()
             raise
         self._generator = Generator(
-            self._client, self._tokenizer, stream_interval=self.config.stream_interval
+            self._client,
+            self._tokenizer,
+            stream_interval=self.config.stream_interval,
+            json_whitespace=self.config.json_whitespace,
         )
         self._finalizer = weakref.finalize(self, _close, self._client, self._thread)
 

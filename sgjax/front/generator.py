@@ -7,10 +7,12 @@ import uuid
 from array import array
 from collections.abc import Sequence
 
+from sgjax.constrained.grammar import JsonWhitespace
 from sgjax.engine.client import EngineClient
 from sgjax.engine.deltas import Deltas
 from sgjax.engine.messages import Delta, Submit
 from sgjax.errors import InvalidRequest
+from sgjax.front.grammars import read_grammar
 from sgjax.front.ledger import Ledger
 from sgjax.front.piece import Piece
 from sgjax.front.request import (
@@ -38,6 +40,9 @@ class Prompt:
     ids: array
     text: str | None
     """As it was given; None if ids were."""
+    grammar: str | None = None
+    """What its outputs must keep to."""
+    grammar_after: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,11 +131,13 @@ class Generator:
         *,
         max_live: int = 1 << 20,
         stream_interval: int = 1,
+        json_whitespace: JsonWhitespace = "compact",
     ):
         self.client = client
         self.tokenizer = tokenizer
         self._observer = observer
         self._stream_interval = stream_interval
+        self._json_whitespace: JsonWhitespace = json_whitespace
         self._ledger = Ledger(max_live)
         self._serials = itertools.count()
 
@@ -200,6 +207,8 @@ class Generator:
                 cache_salt=request.cache_salt,
                 # Stop strings are looked for here, in every token that comes.
                 is_streamed=is_streamed or bool(params.stop),
+                grammar=prompt.grammar,
+                grammar_after=list(prompt.grammar_after),
             )
             samples.append(Sample(rid, prompt, submit))
         return samples
@@ -218,7 +227,9 @@ class Generator:
         text, given = None, request.prompt
         if isinstance(given, str):
             text, given = given, await self._tokens_of(request)
-        prompt = Prompt(rid, read_ids(given, self.client.info.vocab_size), text)
+        grammar, after = await read_grammar(request, self.tokenizer, self._json_whitespace)
+        ids = read_ids(given, self.client.info.vocab_size)
+        prompt = Prompt(rid, ids, text, grammar, after)
         check_params(request, len(prompt.ids), self.client.info.vocab_size)
         if self.tokenizer is None and request.params.stop:
             raise InvalidRequest(

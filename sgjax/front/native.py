@@ -179,6 +179,9 @@ class Answer:
             "cached_tokens": whole.num_cached,
             "num_retractions": whole.num_retractions,
         }
+        if submit.grammar is not None:
+            info["forced_tokens"] = whole.num_forced
+            info["completion_tokens_wo_jump_forward"] = len(whole.token_ids) - whole.num_forced
         if submit.return_logprob:
             info |= self._logprob_info()
         return info

@@ -19,6 +19,7 @@ class Piece:
     prompt_logprobs: Logprobs | None = None
     num_cached: int = 0
     num_retractions: int = 0
+    num_forced: int = 0
 
     def extend(self, later: "Piece") -> None:
         """Takes in the piece that follows, in place: one that took in all is the whole output."""
@@ -29,6 +30,7 @@ class Piece:
         self.add_prompt_logprobs(later.prompt_logprobs)
         self.num_cached = max(self.num_cached, later.num_cached)
         self.num_retractions = max(self.num_retractions, later.num_retractions)
+        self.num_forced = max(self.num_forced, later.num_forced)
 
     def add_prompt_logprobs(self, later: Logprobs | None) -> None:
         self.prompt_logprobs = extended(self.prompt_logprobs, later)

@@ -67,7 +67,8 @@ class SampleStream:
             if stop is not None:
                 finish = FinishReason("stop", matched=stop)
                 ids, logprobs = ids[:count], logprobs and first_entries(logprobs, count)
-        piece = Piece(text, ids, finish, logprobs, None, delta.num_cached, delta.num_retractions)
+        counts = delta.num_cached, delta.num_retractions, delta.num_forced
+        piece = Piece(text, ids, finish, logprobs, None, *counts)
         for of_prompt in (self._prompt_start, delta.prompt_logprobs):
             if of_prompt is not None:
                 piece.add_prompt_logprobs(of_prompt)

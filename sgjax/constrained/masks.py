@@ -1,0 +1,84 @@
+"""Masks of the tokens that grammars allow, computed in threads while the device is busy."""
+
+import queue
+import threading
+from collections import OrderedDict
+
+import numpy as np
+
+from sgjax.constrained.matcher import GrammarFault, Matcher
+
+MAX_BYTES = 64 << 20
+"""Of masks that are kept, for states that come again: beginnings of grammars, mostly."""
+
+
+class Mask:
+    """The tokens allowed in one state, i32[ceil(V / 32)], when `is_done`."""
+
+    __slots__ = ("bits", "fault", "is_done", "matcher")
+
+    def __init__(self, matcher: Matcher, num_words: int):
+        self.matcher = matcher
+        self.bits = np.zeros(num_words, np.int32)
+        self.fault: GrammarFault | None = None
+        self.is_done = False
+
+
+class MaskFiller:
+    """Fills masks, each state's once however many requests are in it.
+
+    One thread asks; it must leave a matcher alone until its mask is done.
+    """
+
+    def __init__(self, vocab_size: int, num_threads: int, *, max_bytes: int = MAX_BYTES):
+        self._num_words = -(-vocab_size // 32)
+        self._max_masks = max(1, max_bytes // (4 * self._num_words))
+        self._masks: OrderedDict[bytes, Mask] = OrderedDict()
+        self._wanted: queue.SimpleQueue[Mask | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Mask] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"sgjax-mask-{i}", daemon=True)
+            for i in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, matcher: Matcher) -> Mask:
+        """The mask of a matcher's state; it may not be done yet."""
+        mask = self._masks.get(matcher.key)
+        if mask is None:
+            mask = self._masks[matcher.key] = Mask(matcher, self._num_words)
+            self._wanted.put(mask)
+            self._forget_oldest()
+        else:
+            self._masks.move_to_end(matcher.key)
+        return mask
+
+    def wait(self, timeout_s: float) -> None:
+        """Until one more mask is done, or for so long."""
+        try:
+            self._done.get(timeout=timeout_s)
+        except queue.Empty:
+            return
+        while not self._done.empty():
+            self._done.get_nowait()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        for _ in self._threads:
+            self._wanted.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _forget_oldest(self) -> None:
+        while len(self._masks) > self._max_masks:
+            self._masks.popitem(last=False)
+
+    def _work(self) -> None:
+        while (mask := self._wanted.get()) is not None:
+            try:
+                mask.matcher.fill(mask.bits)
+            except GrammarFault as fault:
+                mask.fault = fault
+            mask.is_done = True
+            self._done.put(mask)
