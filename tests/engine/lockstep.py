@@ -57,7 +57,19 @@ class Lockstep:
         if delta.finish is not None:
             self.running.discard(rid)
 
-    def submit(self, rid, prompt, *, logprob_start=None, top=0, salt="", logprobs=True, **params):
+    def submit(
+        self,
+        rid,
+        prompt,
+        *,
+        logprob_start=None,
+        top=0,
+        salt="",
+        logprobs=True,
+        grammar=None,
+        after=(),
+        **params,
+    ):
         params = {"temperature": 0.0, "max_new_tokens": 8, **params}
         self.running.add(rid)
         self.inbox.put(
@@ -69,6 +81,8 @@ class Lockstep:
                 logprob_start=logprob_start,
                 top_logprobs=top,
                 cache_salt=salt,
+                grammar=grammar,
+                grammar_after=list(after),
             )
         )
 
@@ -98,11 +112,12 @@ class Lockstep:
     def finish(self, limit=2000):
         """Turns until nothing is left to do."""
         for _ in range(limit):
-            if self.is_idle:
-                assert not self.running, f"never ended: {self.running}"
+            if self.is_idle and self.running:
+                self.engine.turn()  # waits for a grammar
+            elif self.is_idle:
                 return
             self.turn()
-        raise AssertionError(f"still at work after {limit} turns")
+        raise AssertionError(f"still at work after {limit} turns: {self.running}")
 
     def generate(self, prompt, rid="one", **options):
         self.forget()
