@@ -22,10 +22,12 @@ from sgjax_server.routes import (
     embeddings,
     files,
     health,
+    messages,
     models,
     native,
     openai_chat,
     openai_completions,
+    responses,
     tokens,
 )
 from sgjax_server.service import Service
@@ -38,6 +40,8 @@ _ROUTES = (
     native,
     openai_completions,
     openai_chat,
+    responses,
+    messages,
     embeddings,
     tokens,
     files,
@@ -108,7 +112,7 @@ class Edge:
             if status:
                 raise
             logger.exception("A request failed.")
-            await errors.error_response(error)(scope, receive, note)
+            await errors.error_response(error, scope["path"])(scope, receive, note)
         finally:
             self._metrics.http_requests.labels(_route_of(scope), status).inc()
 

@@ -25,7 +25,8 @@ class SingleSlashes:
 
 
 class BearerAuth:
-    """Lets nothing by without the key, whatever the route, but the probes."""
+    """Lets nothing by without the key, whatever the route, but the probes. It comes as a Bearer,
+    or as Anthropic's clients send it: x-api-key."""
 
     def __init__(self, app: ASGIApp, api_key: str):
         self._app = app
@@ -35,9 +36,13 @@ class BearerAuth:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS or self._has_key(scope):
             await self._app(scope, receive, send)
         else:
-            await unauthorized()(scope, receive, send)
+            await unauthorized(scope["path"])(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
-        kind, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        is_equal = hmac.compare_digest(key.strip().encode("latin-1"), self._key)
-        return is_equal and kind.lower() == "bearer"
+        headers = Headers(scope=scope)
+        kind, _, key = headers.get("authorization", "").partition(" ")
+        is_bearer = self._is_key(key.strip()) and kind.lower() == "bearer"
+        return is_bearer or self._is_key(headers.get("x-api-key", ""))
+
+    def _is_key(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("latin-1"), self._key)

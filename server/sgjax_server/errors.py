@@ -1,7 +1,10 @@
-"""Every error as OpenAI's clients read it: `{"error": {message, type, param, code}}`."""
+"""Every error as OpenAI's clients read it: `{"error": {message, type, param, code}}`.
+
+On Anthropic's routes it is as Anthropic's clients read it.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest, RequestError, SgjaxError
+from sgjax_server.anthropic.errors import anthropic_form, is_anthropic
 
 logger = logging.getLogger("sgjax.server")
 
@@ -77,20 +81,28 @@ def error_body(error: Exception) -> dict[str, Any]:
     )
 
 
-def error_response(error: Exception) -> Json:
+def error_response(error: Exception, path: str) -> Json:
+    """The answer of a route, whose path says in which form."""
     status = getattr(error, "status", 500)
     headers = {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503) else None
-    return Json(error_body(error), status, headers)
+    return _answer(error_body(error), status, headers, path)
 
 
-def unauthorized() -> Json:
+def unauthorized(path: str) -> Json:
     body = _body(
-        "A valid API key is needed: send the header 'Authorization: Bearer KEY'.",
+        "A valid API key is needed: send the header 'Authorization: Bearer KEY' or 'x-api-key: "
+        "KEY'.",
         RequestError.type,
         None,
         "invalid_api_key",
     )
-    return Json(body, 401, {"www-authenticate": "Bearer"})
+    return _answer(body, 401, {"www-authenticate": "Bearer"}, path)
+
+
+def _answer(
+    body: dict[str, Any], status: int, headers: Mapping[str, str] | None, path: str
+) -> Json:
+    return Json(anthropic_form(body, status) if is_anthropic(path) else body, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -102,12 +114,12 @@ def install(app: FastAPI) -> None:
 
 
 async def _on_sgjax(request: Request, error: Exception) -> Response:
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return error_response(as_invalid_request(error.errors()))
+    return error_response(as_invalid_request(error.errors()), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -116,7 +128,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     message = _HTTP_HINTS.get(status, error.detail)
     code = getattr(error, "code", None) or _HTTP_CODES.get(status)
     kind = RequestError.type if status < 500 else "server_error"
-    return Json(_body(message, kind, None, code), status, error.headers)
+    return _answer(_body(message, kind, None, code), status, error.headers, request.url.path)
 
 
 async def _on_client_gone(request: Request, error: Exception) -> Response:
@@ -144,7 +156,10 @@ def _path(problem: Any) -> list[str]:
 def _sentence(problem: Any) -> str:
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     found = problem.get("input")
-    if problem["type"] == "missing" or not isinstance(found, str | int | float | None):
+    if problem["type"] == "missing":
+        within, name = _path(problem)[:-1], _path(problem)[-1]
+        return f"{name!r} is required" if within else message
+    if not isinstance(found, str | int | float | None):
         return message
     shown = repr(found) if len(repr(found)) <= 60 else repr(found)[:57] + "..."
     return f"{message}, not {shown}"

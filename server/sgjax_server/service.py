@@ -3,8 +3,9 @@
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -19,6 +20,7 @@ from sgjax_server.batches.registry import Batches
 from sgjax_server.errors import Unsupported
 from sgjax_server.metrics import Metrics
 from sgjax_server.protocol import IGNORED, UNSUPPORTED, Body
+from sgjax_server.responses.registry import Responses
 
 logger = logging.getLogger("sgjax.server")
 
@@ -39,6 +41,7 @@ class Service:
     files: FileStore = dataclasses.field(init=False)
     batches: Batches = dataclasses.field(init=False)
     """Made with the app, whose routes they ask."""
+    responses: Responses = dataclasses.field(default_factory=Responses)
 
     def __post_init__(self) -> None:
         waiting, running = self.config.max_queued_requests, self.client.info.max_running_requests
@@ -87,6 +90,7 @@ class Service:
     async def close(self) -> None:
         """Ends what the server does by itself, and lets go of its files."""
         await self.batches.stop()
+        await self.responses.stop()
         self.files.close()
 
     def check_open(self) -> None:
@@ -96,15 +100,20 @@ class Service:
         if not self.client.is_alive:
             raise EngineDead("The engine has ended. The server must be started again.")
 
-    def check_extras(self, body: Body) -> None:
-        """Refuses fields that ask for what is not there yet; warns once of each unknown name."""
+    def check_extras(
+        self,
+        body: Body,
+        ignored: Set[str] = IGNORED,
+        unsupported: Mapping[str, Sequence[Any]] = UNSUPPORTED,
+    ) -> None:
+        """Refuses fields that ask for what is not there; warns once of each unknown name."""
         for name, value in (body.model_extra or {}).items():
-            if name in UNSUPPORTED:
-                if value and value not in UNSUPPORTED[name]:
+            if name in unsupported:
+                if value and value not in unsupported[name]:
                     raise Unsupported(
                         f"{name} is not supported by this server yet. Leave it out.", param=name
                     )
-            elif name not in IGNORED and name not in self._warned:
+            elif name not in ignored and name not in self._warned:
                 self._warn(name)
 
     def _warn(self, name: str) -> None:

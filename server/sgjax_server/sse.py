@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -27,10 +27,15 @@ def event(value: Any) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
 
 
+def typed_event(value: dict[str, Any]) -> bytes:
+    """An event that is named by its type, as clients of responses and messages need it."""
+    return b"event: %b\n%b" % (value["type"].encode(), event(value))
+
+
 class Closable(Protocol):
     """What is under way, and ends by being closed: a Generation, a ChatGeneration."""
 
-    async def aclose(self) -> None: ...
+    def aclose(self) -> Awaitable[None]: ...
 
 
 class EventStream(StreamingResponse):

@@ -42,6 +42,9 @@ def all_routes(server: Live) -> list[tuple[str, str]]:
         {"authorization": "Bearer"},
         {"authorization": f"Bearer {KEY}x".encode()},
         {"authorization": b"Bearer \xff"},
+        {"x-api-key": "wrong"},
+        {"x-api-key": b"\xff"},
+        {"x-api-key": ""},
     ],
     ids=str,
 )
@@ -56,7 +59,17 @@ def test_no_route_but_the_probes_answers_without_the_key(locked: Live, headers: 
             else:
                 assert answer.status_code == 401, (method, path)
                 assert answer.headers["www-authenticate"] == "Bearer"
-                assert method == "HEAD" or answer.json()["error"]["code"] == "invalid_api_key"
+                if method != "HEAD":
+                    error = answer.json()["error"]
+                    is_anthropic = path.startswith("/v1/messages")
+                    said = error["type"] if is_anthropic else error["code"]
+                    assert said == ("authentication_error" if is_anthropic else "invalid_api_key")
+
+
+def test_the_key_may_come_as_anthropics_clients_send_it(locked: Live) -> None:
+    headers = {"x-api-key": KEY.encode()}
+    answer = httpx.get(f"{locked.url}/v1/models", headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == 200
 
 
 def test_a_slash_too_many_is_no_way_around(locked: Live) -> None:

@@ -1,0 +1,206 @@
+"""The body of POST /v1/responses."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from sgjax.front.token_ids import MAX_ID
+from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
+from sgjax_server import protocol
+from sgjax_server.kinds import TEXT_OR_LIST, kind, one_of, text_or_list
+from sgjax_server.protocol import MAX_MESSAGES, Body, Name, Penalty, Stop, TopLogprobs
+from sgjax_server.responses.input import Input
+
+MAX_TOOLS = 1024
+
+HOSTED_TOOLS = (
+    "apply_patch",
+    "code_interpreter",
+    "computer",
+    "computer_use_preview",
+    "custom",
+    "file_search",
+    "image_generation",
+    "local_shell",
+    "mcp",
+    "namespace",
+    "programmatic_tool_calling",
+    "shell",
+    "tool_search",
+    "web_search",
+    "web_search_2025_08_26",
+    "web_search_preview",
+    "web_search_preview_2025_03_11",
+)
+"""OpenAI's tools that are no functions: nobody here runs them."""
+
+
+class FunctionTool(Body):
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+Tool = Annotated[FunctionTool, one_of("function", refused=HOSTED_TOOLS)]
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    name: Name
+
+
+class AllowedTools(Body):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[
+        list[Annotated[NamedTool, one_of("function", refused=HOSTED_TOOLS)]],
+        Field(min_length=1, max_length=MAX_TOOLS),
+    ]
+
+
+ToolMode = Literal["none", "auto", "required"]
+ChosenTools = Annotated[
+    Annotated[NamedTool, Tag("function")] | Annotated[AllowedTools, Tag("allowed_tools")],
+    Discriminator(kind),
+    one_of("function", "allowed_tools", refused=HOSTED_TOOLS),
+]
+
+
+def _mode_or_object(value: Any) -> str:
+    return "mode" if isinstance(value, str) else "tool"
+
+
+class PlainFormat(Body):
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Body):
+    type: Literal["json_schema"]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None
+
+
+def _format_tag(value: Any) -> str:
+    return "json_schema" if kind(value) == "json_schema" else "plain"
+
+
+Format = Annotated[
+    Annotated[PlainFormat, Tag("plain")] | Annotated[SchemaFormat, Tag("json_schema")],
+    Discriminator(_format_tag),
+    one_of("text", "json_object", "json_schema", refused=("grammar", "python")),
+]
+
+
+class TextConfig(Body):
+    format: Format | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningConfig(Body):
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class StreamOptions(Body):
+    include_obfuscation: bool | None = None
+
+
+LOGPROBS = "message.output_text.logprobs"
+Includable = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+"""Only logprobs make a difference: thoughts are always in the answer, unencrypted, and of the
+others there are none."""
+
+MetadataName = Annotated[str, Field(max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+class ResponseBody(Body):
+    """OpenAI's fields, then those of SGLang's that are for sampling and templates."""
+
+    model: str | None = None
+    input: Annotated[
+        Annotated[str, Tag("text")]
+        | Annotated[list[Input], Field(min_length=1, max_length=MAX_MESSAGES), Tag("list")],
+        Discriminator(text_or_list),
+        TEXT_OR_LIST,
+    ]
+    instructions: str | None = None
+    previous_response_id: Name | None = None
+    store: bool | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: TopLogprobs | None = None
+    include: Annotated[list[Includable], Field(max_length=64)] | None = None
+    text: TextConfig | None = None
+    reasoning: ReasoningConfig | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: (
+        Annotated[
+            Annotated[ToolMode, Tag("mode")] | Annotated[ChosenTools, Tag("tool")],
+            Discriminator(_mode_or_object),
+        ]
+        | None
+    ) = None
+    parallel_tool_calls: bool | None = None
+    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=16)] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    top_k: Annotated[int, Field(ge=-1, le=MAX_ID)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+    cache_salt: Annotated[str, Field(max_length=256)] | None = None
+
+
+IGNORED = protocol.IGNORED | {
+    "access_programs",
+    "background_options",
+    "image",
+    "max_tool_calls",
+    "prompt_cache_options",
+}
+
+UNSUPPORTED: dict[str, list[Any]] = {
+    "context_management": [],
+    "conversation": [],
+    "moderation": [],
+    "prompt": [],
+    # Names that other routes have.
+    "best_of": [1],
+    "choice": [],
+    "ebnf": [],
+    "json_schema": [],
+    "logit_bias": [],
+    "logprobs": [],
+    "max_completion_tokens": [],
+    "max_tokens": [],
+    "messages": [],
+    "n": [1],
+    "regex": [],
+    "response_format": [{"type": "text"}],
+    "stop_token_ids": [],
+    "structural_tag": [],
+    "structured_outputs": [],
+}
