@@ -27,6 +27,34 @@ _POSITIVE = Rule(words="above 0", holds=lambda value: value > 0)
 _NOT_EMPTY = Rule(words="that is not empty", holds=bool)
 _SEED = Rule(words="from 0 to 2**63 - 1", holds=lambda seed: 0 <= seed < 2**63)
 
+ToolCallParser = Literal[
+    "deepseekv3",
+    "deepseekv31",
+    "glm45",
+    "gpt-oss",
+    "hermes",
+    "kimi_k2",
+    "llama3",
+    "mistral",
+    "pythonic",
+    "qwen",
+    "qwen25",
+    "qwen3_coder",
+]
+ReasoningParser = Literal[
+    "deepseek-r1",
+    "deepseek-v3",
+    "glm45",
+    "gpt-oss",
+    "interns1",
+    "kimi",
+    "kimi_k2",
+    "minimax",
+    "mistral",
+    "qwen3",
+    "qwen3-thinking",
+    "step3",
+]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 GROUPS = {
@@ -195,6 +223,17 @@ class ServeConfig:
         "folder of /v1/files (default: a temporary one that goes with the server)",
         rule=_NOT_EMPTY,
         aliases=["file_storage_pth"],
+    )
+    tool_call_parser: ToolCallParser | None = option(
+        None,
+        "server",
+        "how the model writes calls of tools (default: what its chat template shows)",
+    )
+    reasoning_parser: ReasoningParser | None = option(
+        None,
+        "server",
+        "how the model writes what it thinks, which then is apart from the answer (default: all "
+        "is answer)",
     )
     enable_cache_report: bool = option(False, "server", "cached_tokens in OpenAI usage")
 

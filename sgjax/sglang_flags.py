@@ -56,8 +56,6 @@ LATER = {
     "quantization": Later("quantised weights"),
     "kv_cache_dtype": Later("a quantised cache", same=("auto",)),
     "is_embedding": Later("embeddings", same=(False,), is_flag=True),
-    "tool_call_parser": Later("tool calls"),
-    "reasoning_parser": Later("reasoning apart from the answer"),
     "enable_lora": Later("adapters", same=(False,), is_flag=True),
     "lora_paths": Later("adapters"),
     "speculative_algorithm": Later("speculative decoding"),

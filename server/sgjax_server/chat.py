@@ -25,11 +25,12 @@ from sgjax.sampling_params import SamplingParams
 from sgjax.text import ChatTemplate
 from sgjax_server.chat_events import ChatMessage, Event
 from sgjax_server.chat_reader import ChatReader
-from sgjax_server.errors import Unsupported
 from sgjax_server.openai_form import Usage
+from sgjax_server.prompts import ROLES
+from sgjax_server.reasoning.count import State, ThoughtCount
 from sgjax_server.service import Service
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
+from sgjax_server.tools.scanner import PartReader
+from sgjax_server.tools.tool import ToolChoice, read_choice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,54 +70,124 @@ class Chat:
 
     def __init__(self, call: ChatCall, service: Service):
         service.generator.check_room(call.params.n)
-        service.needs_tokenizer()
-        if call.tools:
-            raise Unsupported("tools are not supported by this server yet.", param="tools")
+        self._tokenizer = service.needs_tokenizer()
+        self._template = _template_of(service)
         _check_kwargs(call.template_kwargs)
         self._call = call
         self._service = service
+        self._formats = service.formats
+        self._thinking = service.formats.reasoning
+        self._choice = read_choice(
+            call.tools, call.tool_choice, is_parallel=call.parallel_tool_calls
+        )
         self._messages = [_message(message, at) for at, message in enumerate(call.messages)]
+        self._params = call.params
+        if self._choice is not None:
+            self._check_tools(self._choice)
+            self._params = self._formats.bind(call.params, self._choice)
 
     async def request(self) -> GenerationRequest:
         """What the engine is asked for. Raises InvalidRequest where the template does."""
         call = self._call
+        prompt, state = self._begin(await self._render())
         return GenerationRequest(
-            prompt=await self._render(),
-            params=call.params,
+            prompt=prompt,
+            params=self._params,
             rid=call.rid,
             return_logprob=call.return_logprob,
             top_logprobs=call.top_logprobs,
             cache_salt=call.cache_salt,
             add_special_tokens=False,
+            shown_tokens=self._shown_tokens,
+            grammar_after=self._grammar_after(state),
         )
 
     async def start(self, *, is_streamed: bool) -> "ChatGeneration":
         """Starts the samples. Raises what Service.start does too."""
-        generation = await self._service.start([await self.request()], is_streamed=is_streamed)
-        usage = Usage(generation, reports_cache=self._service.config.enable_cache_report)
-        return ChatGeneration(generation, [ChatReader() for _ in generation.samples], usage)
+        request = await self.request()
+        pieces = await self._service.start([request], is_streamed=is_streamed)
+        state = self._begin(str(request.prompt))[1]
+        usage = Usage(
+            pieces,
+            reports_cache=self._service.config.enable_cache_report,
+            thoughts=[count for _ in pieces.samples if (count := self._count(state))],
+        )
+        return ChatGeneration(pieces, [self._reader(state) for _ in pieces.samples], usage)
 
     async def _render(self) -> str:
         """The prompt; long chats are rendered in a thread, so that streams go on meanwhile."""
-        template = self._service.chat_template
-        if template is None:
-            raise InvalidRequest("This server has no chat template. Use /v1/completions.")
         size = sum(len(str(message.get("content"))) for message in self._messages)
-        if size < LONG_TEXT:
-            return self._render_by(template)
-        return await asyncio.to_thread(self._render_by, template)
+        size += len(str(self._call.tools)) if self._choice else 0
+        return self._render_now() if size < LONG_TEXT else await asyncio.to_thread(self._render_now)
 
-    def _render_by(self, template: ChatTemplate) -> str:
+    def _render_now(self) -> str:
         call = self._call
         effort = (
             {} if call.reasoning_effort is None else {"reasoning_effort": call.reasoning_effort}
         )
-        return template.render(
+        return self._template.render(
             self._messages,
             add_generation_prompt=call.add_generation_prompt,
             continue_final_message=call.continue_final_message,
+            tools=[*call.tools] if self._choice and call.tools else None,
             **{**effort, **call.template_kwargs},
         )
+
+    def _begin(self, prompt: str) -> tuple[str, State]:
+        """The prompt, and whether the model thinks behind it. Where a grammar waits for the end of
+        its thoughts they are sure to begin."""
+        if self._thinking is None:
+            return prompt, "closed"
+        if self._params.is_constrained and not self._call.continue_final_message:
+            prompt = self._thinking.opened(prompt)
+        said = str(self._messages[-1].get("content")) if self._call.continue_final_message else ""
+        return prompt, self._thinking.state_after(prompt, said)
+
+    def _grammar_after(self, state: State) -> str | None:
+        """The text behind which the grammar begins, if not at once."""
+        if self._thinking is None or state == "closed" or not self._params.is_constrained:
+            return None
+        if self._choice is not None and self._formats.reads_thoughts_in_grammars:
+            return None
+        return self._thinking.answer_begins
+
+    @property
+    def _shown_tokens(self) -> tuple[str, ...]:
+        tools = self._formats.tools if self._choice else None
+        return (
+            *(tools.markers if tools else ()),
+            *(self._thinking.markers if self._thinking else ()),
+        )
+
+    def _reader(self, state: State) -> ChatReader:
+        thoughts = calls = None
+        thinking, tools, choice = self._thinking, self._formats.tools, self._choice
+        if thinking and (self._call.separate_reasoning or thinking.is_needed):
+            thoughts = PartReader(lambda source: thinking.read(source, state))
+        if tools is None or choice is None:
+            return ChatReader(thoughts, streams_thoughts=self._call.stream_reasoning)
+        calls = PartReader(lambda source: tools.read(source, choice.tools))
+        return ChatReader(
+            thoughts,
+            calls,
+            new_id=tools.new_id,
+            max_calls=None if choice.is_parallel else 1,
+            streams_thoughts=self._call.stream_reasoning,
+        )
+
+    def _count(self, state: State) -> ThoughtCount | None:
+        if self._thinking is None:
+            return None
+        return self._thinking.count(state, self._tokenizer.token_bytes)
+
+    def _check_tools(self, choice: ToolChoice) -> None:
+        self._formats.needs_tools()
+        if not (choice.is_forced or self._template.shows_tools):
+            raise InvalidRequest(
+                "This model's chat template does not show tools to it, so it would know of none. "
+                "Serve with a --chat-template that does, or force a call by tool_choice.",
+                param="tools",
+            )
 
 
 class ChatGeneration:
@@ -168,6 +239,12 @@ def _message(message: dict[str, Any], index: int) -> dict[str, Any]:
             param=f"messages[{index}].role",
         )
     return message | {"role": "system"} if role == "developer" else message
+
+
+def _template_of(service: Service) -> ChatTemplate:
+    if service.chat_template is None:
+        raise InvalidRequest("This server has no chat template. Use /v1/completions.")
+    return service.chat_template
 
 
 def _check_kwargs(kwargs: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from sgjax.front.piece import Piece
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
 from sgjax_server.protocol import SamplingBody
+from sgjax_server.reasoning.count import ThoughtCount
 
 _SHARED = (
     "temperature",
@@ -60,7 +61,15 @@ def new_id(body: SamplingBody, prefix: str) -> str:
 class Usage:
     """Counts tokens as the pieces of a generation come."""
 
-    def __init__(self, generation: Generation, *, reports_cache: bool):
+    def __init__(
+        self,
+        generation: Generation,
+        *,
+        reports_cache: bool,
+        thoughts: Sequence[ThoughtCount] = (),
+    ):
+        """`thoughts`: of each sample, where it is known which tokens are thoughts."""
+        self._thoughts = thoughts
         self._prompt_tokens = sum(len(prompt.ids) for prompt in generation.prompts)
         self._reports_cache = reports_cache
         self._prompts = [id(sample.prompt) for sample in generation.samples]
@@ -70,6 +79,8 @@ class Usage:
     def add(self, index: int, piece: Piece) -> None:
         self._completion_tokens += len(piece.token_ids)
         self._cached.setdefault(self._prompts[index], piece.num_cached)
+        if self._thoughts:
+            self._thoughts[index].add(piece.token_ids)
 
     def to_dict(self) -> dict[str, Any]:
         """A prompt counts once, however many samples it has."""
@@ -80,6 +91,9 @@ class Usage:
         }
         if self._reports_cache:
             usage["prompt_tokens_details"] = {"cached_tokens": sum(self._cached.values())}
+        if self._thoughts:
+            num_thoughts = sum(thoughts.total() for thoughts in self._thoughts)
+            usage["completion_tokens_details"] = {"reasoning_tokens": num_thoughts}
         return usage
 
 

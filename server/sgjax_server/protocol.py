@@ -5,7 +5,7 @@ this server could do; a name in UNSUPPORTED, refused unless its value asks for n
 accepted with a warning in the log.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,7 @@ from sgjax.sampling_params import (
 from sgjax_server.prompts import InputIds, Prompts
 
 MAX_MESSAGES = 8192
+MAX_TOOLS = 128
 
 TokenId = Annotated[int, Field(ge=0, le=MAX_ID)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)]
@@ -93,6 +94,12 @@ class ChatBody(SamplingBody):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    separate_reasoning: bool | None = None
+    stream_reasoning: bool | None = None
 
 
 class GenerateBody(Body):

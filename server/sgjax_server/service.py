@@ -19,6 +19,7 @@ from sgjax_server.batches.file_store import FileStore
 from sgjax_server.batches.registry import Batches
 from sgjax_server.errors import Unsupported
 from sgjax_server.metrics import Metrics
+from sgjax_server.model_formats import formats_of
 from sgjax_server.protocol import IGNORED, UNSUPPORTED, Body
 from sgjax_server.responses.registry import Responses
 
@@ -55,6 +56,7 @@ class Service:
         )
         folder = self.config.file_storage_path
         self.files = FileStore(None if folder is None else Path(folder))
+        self.formats = formats_of(self.config, self.chat_template, self.tokenizer)
         self.default_sampling = _readable(self.client.info.default_sampling)
         self._warned: set[str] = set()
 

@@ -43,6 +43,8 @@ class Prompt:
     grammar: str | None = None
     """What its outputs must keep to."""
     grammar_after: Sequence[int] = ()
+    shown_tokens: tuple[str, ...] = ()
+    """GenerationRequest's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,7 +174,13 @@ class Generator:
             ]
             interval = self._stream_interval if is_streamed else NO_INTERVAL
             streams = [
-                SampleStream(self.tokenizer, sample.submit, self._observer, interval=interval)
+                SampleStream(
+                    self.tokenizer,
+                    sample.submit,
+                    self._observer,
+                    interval=interval,
+                    shown_tokens=sample.prompt.shown_tokens,
+                )
                 for sample in samples
             ]
             self._ledger.enter([(sample.prompt.rid, sample.submit.rid) for sample in samples])
@@ -229,7 +237,7 @@ class Generator:
             text, given = given, await self._tokens_of(request)
         grammar, after = await read_grammar(request, self.tokenizer, self._json_whitespace)
         ids = read_ids(given, self.client.info.vocab_size)
-        prompt = Prompt(rid, ids, text, grammar, after)
+        prompt = Prompt(rid, ids, text, grammar, after, request.shown_tokens)
         check_params(request, len(prompt.ids), self.client.info.vocab_size)
         if self.tokenizer is None and request.params.stop:
             raise InvalidRequest(

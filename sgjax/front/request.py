@@ -25,6 +25,8 @@ class GenerationRequest:
     cache_salt: str = ""
     add_special_tokens: bool = True
     """Whether the tokenizer may put a BOS before text; a chat template brings its own."""
+    shown_tokens: tuple[str, ...] = ()
+    """Special tokens whose text is wanted even where special tokens are skipped."""
     grammar_after: str | None = None
     """What binds the output begins after this text, the end of a model's thinking."""
     overflow: Literal["refuse", "cut"] = "refuse"

@@ -1,6 +1,7 @@
 """One sample's deltas of token ids, as pieces of text."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from sgjax.engine.messages import Delta, Logprobs, Submit
@@ -31,8 +32,9 @@ class SampleStream:
         observer: Observer | None = None,
         *,
         interval: int = 1,
+        shown_tokens: Sequence[str] = (),
     ):
-        self._text = tokenizer and TextStream(tokenizer, submit.params)
+        self._text = tokenizer and TextStream(tokenizer, submit.params, shown_tokens=shown_tokens)
         self._prompt_start = _unpredicted(submit)
         self._clock = None if observer is None else _Clock(observer)
         self._interval = interval

@@ -40,6 +40,8 @@ class ChatTemplate:
             problem: why there is none, to be said to whoever wants to chat.
         """
         self._special_tokens = dict(special_tokens)
+        self.source = "\n".join(sources.values())
+        """All of the templates, as they are written."""
         self.problem = problem if sources else problem or _NO_TEMPLATE
         """Why no chat can be rendered; None if all is well. Completions work all the same."""
         self._templates: dict[str, SandboxedTemplate] = {}
@@ -139,6 +141,12 @@ class ChatTemplate:
         }
         prompt = _render(template, variables)
         return _cut_at_mark(prompt) if continue_final_message else prompt
+
+    @property
+    def shows_tools(self) -> bool:
+        """Whether the template for requests with tools reads them."""
+        name = "tool_use" if "tool_use" in self._templates else "default"
+        return name in self._templates and "tools" in self._templates[name].variables
 
     def _choose(self, tools: list[Any] | None) -> SandboxedTemplate:
         name = "tool_use" if tools and "tool_use" in self._templates else "default"

@@ -26,13 +26,20 @@ class TextStream:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, params: SamplingParams, *, is_continuation: bool = True
+        self,
+        tokenizer: Tokenizer,
+        params: SamplingParams,
+        *,
+        is_continuation: bool = True,
+        shown_tokens: Sequence[str] = (),
     ):
-        """`is_continuation`: a prompt comes before it, so a leading space is the output's own."""
+        """`is_continuation`: a prompt comes before it, so a leading space is the output's own.
+        `shown_tokens`: special tokens that are not skipped in any case."""
         self._detokenizer = tokenizer.stream(
             skip_special_tokens=params.skip_special_tokens,
             spaces_between_special_tokens=params.spaces_between_special_tokens,
             is_continuation=is_continuation,
+            shown_tokens=shown_tokens,
         )
         self._matcher = None
         if params.stop:

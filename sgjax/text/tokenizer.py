@@ -59,6 +59,12 @@ class Tokenizer:
         """The id of a token as the vocabulary writes it."""
         return self.backend.token_to_id(token)
 
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """Tokens that stand beside the vocabulary proper, special or not -> their ids."""
+        added = self.backend.get_added_tokens_decoder()
+        return {token.content: token_id for token_id, token in added.items()}
+
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special_ids
 
@@ -114,13 +120,16 @@ class Tokenizer:
         skip_special_tokens: bool = True,
         spaces_between_special_tokens: bool = True,
         is_continuation: bool = False,
+        shown_tokens: Sequence[str] = (),
     ) -> Detokenizer:
         """A detokenizer of ids that come bit by bit.
 
         `is_continuation` says that the ids continue a prompt: then a leading space is theirs, and
-        prompt and output may be joined.
+        prompt and output may be joined. `shown_tokens` are special tokens that are not skipped.
         """
         skipped = self._special_ids if skip_special_tokens else frozenset()
+        if shown_tokens:
+            skipped = skipped - {self.token_id(token) for token in shown_tokens}
         return Detokenizer(self._pieces, skipped=skipped, is_continuation=is_continuation)
 
     def token_bytes(self, token_id: int) -> bytes:

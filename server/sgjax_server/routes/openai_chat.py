@@ -64,7 +64,13 @@ def _call(body: ChatBody, rid: str, service: Service) -> ChatCall:
     return ChatCall(
         messages=body.messages,
         params=read_params(body, service.default_sampling, max_tokens),
+        tools=body.tools,
+        tool_choice=body.tool_choice,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
         template_kwargs=body.chat_template_kwargs or {},
+        reasoning_effort=body.reasoning_effort,
+        separate_reasoning=body.separate_reasoning is not False,
+        stream_reasoning=body.stream_reasoning is not False,
         add_generation_prompt=body.add_generation_prompt,
         continue_final_message=bool(body.continue_final_message),
         rid=rid,

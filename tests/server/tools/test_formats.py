@@ -1,0 +1,90 @@
+"""Calls in the text of models: every format, in any fragments, cut off anywhere."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sgjax_server.chat_events import ChatMessage, Event
+from sgjax_server.chat_reader import ChatReader
+from sgjax_server.tools import FORMATS
+from sgjax_server.tools.scanner import PartReader
+from sgjax_server.tools.tool import read_tools
+
+from sgjax.engine.request import FinishReason
+from sgjax.front.piece import Piece
+from tests.server.tools.transcripts import TOOLS, TRANSCRIPTS
+
+KNOWN = read_tools(TOOLS)
+STOP = FinishReason("stop", matched=0)
+LENGTH = FinishReason("length", length=1)
+
+
+def reader(name: str) -> ChatReader:
+    form = FORMATS[name]
+    numbers = iter(range(1000))
+    calls = PartReader(lambda source: form.read(source, KNOWN))
+    return ChatReader(None, calls, new_id=lambda: f"id{next(numbers)}")
+
+
+def events_of(name: str, fragments: Sequence[str], finish: FinishReason = STOP) -> list[Event]:
+    read = reader(name)
+    events = [event for text in fragments for event in read.read(Piece(text, []))]
+    return events + read.read(Piece("", [], finish))
+
+
+def message_of(name: str, fragments: Sequence[str], finish: FinishReason = STOP) -> ChatMessage:
+    message = ChatMessage()
+    for event in events_of(name, fragments, finish):
+        message.add(event)
+    return message
+
+
+@pytest.mark.parametrize(("name", "text", "content", "calls"), TRANSCRIPTS)
+def test_what_a_model_wrote_is_read(
+    name: str, text: str, content: str, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    for fragments in ([text], [*text]):
+        message = message_of(name, fragments)
+        assert message.content == content
+        assert [(call.name, json.loads(call.arguments)) for call in message.calls] == calls
+        assert message.end is not None
+        assert message.end.reason == ("tool_calls" if calls else "stop")
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_fragments_say_the_same_as_the_whole(data: st.DataObject) -> None:
+    name, text, _, _ = data.draw(st.sampled_from(TRANSCRIPTS))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=20)))
+    fragments = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert message_of(name, fragments) == message_of(name, [text])
+
+
+@pytest.mark.parametrize(("name", "text", "content", "calls"), TRANSCRIPTS)
+def test_an_output_that_is_cut_off_is_no_whole_call(
+    name: str, text: str, content: str, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    for length in range(len(text)):
+        message = message_of(name, [text[:length]], LENGTH)
+        assert message == message_of(name, [*text[:length]], LENGTH)
+        assert message.end is not None and message.end.reason == "length"
+        for index, call in enumerate(message.calls):
+            assert call.name == calls[index][0]
+            try:
+                arguments = json.loads(call.arguments)
+            except ValueError:
+                assert index == len(message.calls) - 1
+            else:
+                assert arguments == calls[index][1]
+
+
+@given(name=st.sampled_from(sorted(FORMATS)), data=st.data())
+@settings(max_examples=500, deadline=None)
+def test_no_text_breaks_a_parser(name: str, data: st.DataObject) -> None:
+    words = sorted({*FORMATS[name].markers, *"{}[]()\"'\\,:=; \n", "now", "name", '"arguments"'})
+    words += ['{"name": "now", ', '"arguments": {', "<function=", "<parameter=", ">", "to=", "```"]
+    text = data.draw(st.lists(st.sampled_from(words), max_size=12))
+    assert message_of(name, text) == message_of(name, ["".join(text)])
