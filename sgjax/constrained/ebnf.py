@@ -35,7 +35,7 @@ def ebnf_grammar(text: str, whitespace: JsonWhitespace) -> str:
     lark = lark_of(part, text, whitespace)
     grammar = LLMatcher.grammar_from_lark(lark)
     if fault := LLMatcher.validate_grammar(grammar):
-        raise part.refuse(" ".join(fault.split()).rstrip(".") + ".")
+        raise part.refuse(" ".join(fault.split())[:300].rstrip(".") + ".")
     return grammar
 
 

@@ -50,11 +50,34 @@ def prepared(part: Part, schema: Schema, whitespace: JsonWhitespace) -> str:
     schema = {key: value for key, value in schema.items() if key != OPTIONS}
     check_schema(part, schema)
     check_ends(part, schema)
-    meant = rebuilt(
-        schema, lambda each: with_any_of(_with_safe_bounds(with_patterns(each)), schema)
-    )
+    meant = rebuilt(schema, lambda each: _exact(each, schema))
     _check_expressible(part, meant, options)
     return _text(meant, options)
+
+
+def _exact(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
+    """A schema as llguidance holds it exactly, without what binds nothing: beside a keyword that it
+    does not know, it takes no reference that recurs."""
+    bare = {key: value for key, value in schema.items() if not _binds_nothing(key)}
+    return with_any_of(_with_safe_bounds(with_patterns(_with_prefix_items(bare))), root)
+
+
+def _binds_nothing(keyword: str) -> bool:
+    return keyword in _ANNOTATIONS or keyword.startswith("x-")
+
+
+_ANNOTATIONS = frozenset(
+    "$anchor $comment $id $schema default deprecated description discriminator example examples "
+    "externalDocs nullable readOnly title writeOnly xml".split()
+)
+
+
+def _with_prefix_items(schema: dict[str, Any]) -> dict[str, Any]:
+    """Lists of items as drafts up to 2019 wrote them, in today's words."""
+    if not isinstance(schema.get("items"), list):
+        return {key: value for key, value in schema.items() if key != "additionalItems"}
+    out = {key: value for key, value in schema.items() if key not in ("items", "additionalItems")}
+    return out | {"prefixItems": schema["items"], "items": schema.get("additionalItems", True)}
 
 
 def _check_expressible(part: Part, schema: Schema, options: dict[str, Any]) -> None:

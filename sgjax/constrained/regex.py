@@ -28,7 +28,7 @@ def regex_grammar(pattern: str, part: Part = REGEX) -> str:
 
     grammar = LLMatcher.grammar_from_regex(pattern)
     if fault := LLMatcher.validate_grammar(grammar):
-        raise part.refuse(f"{_words(pattern, fault)}. The whole output must match it.")
+        raise part.refuse(f"{_words(pattern, fault)}.")
     return grammar
 
 

@@ -19,7 +19,7 @@ def blame(part: Part, root: Schema, fault: str, fault_of: Callable[[str], str]) 
     Args:
         fault: llguidance's message for the whole; `fault_of` gives it for a schema's text, or "".
     """
-    if not isinstance(root, dict) or "$id" in root:
+    if not isinstance(root, dict):
         return part, fault
     document = rebuilt(root, _moved)
     path: Path = ()

@@ -5,7 +5,6 @@ Two forms are read: SGLang's and OpenAI's `{"structures": [...], "triggers": [..
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from sgjax.constrained.json_options import JsonWhitespace
 from sgjax.constrained.part import Part, read_json
@@ -35,25 +34,10 @@ def structural_tag_grammar(
     if "format" in value:
         start = formats.write(part / "format", value["format"], is_last=True)
     elif "structures" in value:
-        start = formats.write(part, _as_format(part, value), is_last=True)
+        start = formats.write_structures(part, value)
     else:
         raise part.refuse("this must have 'structures' and 'triggers', or 'format'.")
     grammar = LLMatcher.grammar_from_lark(formats.lark(start))
     if fault := LLMatcher.validate_grammar(grammar):
-        raise part.refuse(f"this cannot be held by a grammar: {' '.join(fault.split())}.")
+        raise part.refuse(f"this cannot be held by a grammar: {' '.join(fault.split())[:300]}.")
     return grammar
-
-
-def _as_format(part: Part, value: dict[str, Any]) -> dict[str, Any]:
-    """The older form as the newer."""
-    structures = value["structures"]
-    if not isinstance(structures, list):
-        raise (part / "structures").refuse("this must be a list.")
-    tags = []
-    for index, each in enumerate(structures):
-        place = part / "structures" / index
-        if not isinstance(each, dict) or not {"begin", "end"} <= each.keys():
-            raise place.refuse("a structure is an object with begin, schema and end.")
-        content = {"type": "json_schema", "json_schema": each.get("schema", {})}
-        tags.append({"begin": each["begin"], "content": content, "end": each["end"]})
-    return {"type": "triggered_tags", "triggers": value.get("triggers"), "tags": tags}

@@ -10,6 +10,7 @@ from sgjax.constrained.part import Part
 from sgjax.constrained.regex import regex_grammar
 
 MAX_TAGS = 256
+_WriteTag = Callable[[Part, dict[str, Any], str], str]
 _ANY_TEXT = "/(?s:.)*/"
 
 
@@ -45,6 +46,18 @@ class TagFormats:
                 f"{', '.join(self._writers)}."
             )
         return self._rule(writer(part, value, is_last))
+
+    def write_structures(self, part: Part, value: dict[str, Any]) -> str:
+        """The older form: `begin`, `schema` and `end` of each, and their triggers."""
+
+        def write(place: Part, each: dict[str, Any], skip: str) -> str:
+            schema = prepared(place / "schema", each.get("schema", {}), self._whitespace)
+            end = self._text(_string(place, each, "end"))
+            return f"{self._text(each['begin'][len(skip) :])} %json {schema} {end}"
+
+        structures, triggers = _list(part, value, "structures"), _triggers(part, value)
+        block = self._triggered(part / "structures", structures, triggers, write)
+        return f"{block}* {self._rest(triggers)}"
 
     def _rule(self, expression: str, attribute: str = "") -> str:
         name = f"r{len(self._rules)}"
@@ -127,23 +140,30 @@ class TagFormats:
         if value.get("excludes"):
             raise (part / "excludes").refuse("this is not supported. Leave it out.")
         triggers = _triggers(part, value)
-        tags: dict[str, list[str]] = {trigger: [] for trigger in triggers}
-        for index, each in enumerate(_list(part, value, "tags")):
-            place = part / "tags" / index
+
+        def write(place: Part, each: dict[str, Any], skip: str) -> str:
+            return self._tag(place, each, False, skip)
+
+        block = self._triggered(part / "tags", _list(part, value, "tags"), triggers, write)
+        if value.get("stop_after_first"):
+            return block if value.get("at_least_one") else f"{block} | {self._rest(triggers)}"
+        return f"{block}{'+' if value.get('at_least_one') else '*'} {self._rest(triggers)}"
+
+    def _triggered(self, part: Part, tags: list[Any], triggers: list[str], write: _WriteTag) -> str:
+        """Any text up to a trigger, and one of the tags that begin with it."""
+        written: dict[str, list[str]] = {}
+        for index, each in enumerate(tags):
+            place = part / index
             begin = _string(place, _object(place, each), "begin")
             found = [trigger for trigger in triggers if begin.startswith(trigger)]
             if not found:
                 raise (place / "begin").refuse(f"{begin!r} begins with no trigger: {triggers}.")
-            tags[found[0]].append(self._rule(self._tag(place, each, False, found[0])))
+            written.setdefault(found[0], []).append(self._rule(write(place, each, found[0])))
         blocks = [
-            f"{self._before(trigger)} {self._rule(' | '.join(written))}"
-            for trigger, written in tags.items()
-            if written
+            f"{self._before(trigger)} {self._rule(' | '.join(tags_of))}"
+            for trigger, tags_of in written.items()
         ]
-        block = self._rule(" | ".join(blocks))
-        if value.get("stop_after_first"):
-            return block if value.get("at_least_one") else f"{block} | {self._rest(triggers)}"
-        return f"{block}{'+' if value.get('at_least_one') else '*'} {self._rest(triggers)}"
+        return self._rule(" | ".join(blocks))
 
     def _rest(self, triggers: list[str]) -> str:
         """Text without a trigger; special tokens are no text anyway."""
