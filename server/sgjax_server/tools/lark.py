@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -55,11 +56,20 @@ class Lark:
         """The same, laid out as chat templates show values: by Python's json.dumps."""
         return self.json({"x-guidance": _JSON_LAYOUT, **schema})
 
-    def text_before(self, end: str, pattern: str = ANY_TEXT) -> str:
-        """Text that the regex matches, and then `end`, at the first place where it stands."""
+    def text_before(self, end: str) -> str:
+        """Any text, and then `end`, at the first place where it stands."""
         if self.is_token(end):
-            return f"({delimited(pattern)})? {self.text(end)}"
-        return self.rule(f"{delimited(pattern)} {self.text(end)}", is_lazy=True)
+            return f"({TEXT})? {self.text(end)}"
+        return self.rule(f"{delimited(ANY_TEXT)} {self.text(end)}", is_lazy=True)
+
+    def match_before(self, pattern: str, end: str, forbidden: str) -> str:
+        """Text that the regex matches and in which `forbidden` does not stand, and then `end`."""
+        if self.is_token(end):
+            return f"{delimited(pattern)} {self.text(end)}"
+        without = delimited(f"{ANY_TEXT}{re.escape(forbidden)}{ANY_TEXT}")
+        name = f"T{len(self._rules)}"
+        self._rules.append(f"{name}: ({delimited(pattern)} & ~{without}) {self.text(end)}")
+        return name
 
     def free_text(self, *tokens: str) -> str:
         """Any text, with these special tokens within, where there are such."""

@@ -9,9 +9,11 @@ A string stands there as it is; other values as JSON. What a value is, the tool'
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sgjax.errors import InvalidRequest
 from sgjax_server.tools.json_text import loads
 from sgjax_server.tools.lark import ANY_TEXT, Lark, any_of
 from sgjax_server.tools.scanner import (
@@ -170,16 +172,37 @@ def _lark_value(tags: Tags, schema: Any, tool: Tool, lark: Lark) -> str:
     values = target.get("enum", [target["const"]] if "const" in target else None)
     if values:
         return f"{any_of([lark.text(value) for value in values])} {lark.text(tags.end)}"
-    return lark.text_before(tags.end, _regex_of(target))
+    pattern = _pattern_of(target)
+    if pattern is None:
+        return lark.text_before(tags.value_end)
+    return lark.match_before(pattern, tags.end, tags.value_end)
 
 
-def _regex_of(schema: Mapping[str, Any]) -> str:
-    """A string's limits as a regex."""
-    if isinstance(pattern := schema.get("pattern"), str):
-        before = "" if pattern.startswith("^") else r"(.|\n)*"
-        after = "" if pattern.endswith("$") else r"(.|\n)*"
-        return f"{before}({pattern.removeprefix('^').removesuffix('$')}){after}"
+def _pattern_of(schema: Mapping[str, Any]) -> str | None:
+    """A string's limits as a regex of all of it; None: it has none."""
     low, high = schema.get("minLength", 0), schema.get("maxLength")
+    if isinstance(pattern := schema.get("pattern"), str):
+        core = pattern.removeprefix("^").removesuffix("$")
+        if core != pattern and _has_alternatives(core):
+            raise InvalidRequest(
+                f"The pattern {pattern!r:.100} cannot bind a call of this model: put what stands "
+                "between ^ and $ in a group.",
+                param="tools",
+            )
+        before = "" if pattern.startswith("^") else ANY_TEXT
+        after = "" if pattern.endswith("$") else ANY_TEXT
+        return f"{before}({core}){after}"
     if low or high is not None:
         return rf"(.|\n){{{low},{'' if high is None else high}}}"
-    return ANY_TEXT
+    return None
+
+
+def _has_alternatives(pattern: str) -> bool:
+    """Whether a "|" stands outside of groups and classes."""
+    plain = re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]", "", pattern)
+    depth = 0
+    for character in plain:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "|" and depth == 0:
+            return True
+    return False

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sgjax_server import reasoning
 from sgjax_server.chat_events import ChatMessage, Event
 from sgjax_server.chat_reader import ChatReader
 from sgjax_server.tools import FORMATS
 from sgjax_server.tools.scanner import PartReader
-from sgjax_server.tools.tool import read_tools
+from sgjax_server.tools.tool import Tools, read_tools
 
 from sgjax.engine.request import FinishReason
 from sgjax.front.piece import Piece
@@ -22,22 +23,30 @@ STOP = FinishReason("stop", matched=0)
 LENGTH = FinishReason("length", length=1)
 
 
-def reader(name: str) -> ChatReader:
+def reader(name: str, tools: Tools = KNOWN) -> ChatReader:
     form = FORMATS[name]
     numbers = iter(range(1000))
-    calls = PartReader(lambda source: form.read(source, KNOWN))
-    return ChatReader(None, calls, new_id=lambda: f"id{next(numbers)}")
+    calls = PartReader(lambda source: form.read(source, tools))
+    thoughts = None
+    if form.reasoning:
+        thinking = reasoning.FORMATS[form.reasoning]
+        thoughts = PartReader(lambda source: thinking.read(source, "unknown"))
+    return ChatReader(thoughts, calls, new_id=lambda: f"id{next(numbers)}")
 
 
-def events_of(name: str, fragments: Sequence[str], finish: FinishReason = STOP) -> list[Event]:
-    read = reader(name)
+def events_of(
+    name: str, fragments: Sequence[str], finish: FinishReason = STOP, tools: Tools = KNOWN
+) -> list[Event]:
+    read = reader(name, tools)
     events = [event for text in fragments for event in read.read(Piece(text, []))]
     return events + read.read(Piece("", [], finish))
 
 
-def message_of(name: str, fragments: Sequence[str], finish: FinishReason = STOP) -> ChatMessage:
+def message_of(
+    name: str, fragments: Sequence[str], finish: FinishReason = STOP, tools: Tools = KNOWN
+) -> ChatMessage:
     message = ChatMessage()
-    for event in events_of(name, fragments, finish):
+    for event in events_of(name, fragments, finish, tools):
         message.add(event)
     return message
 
