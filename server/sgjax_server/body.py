@@ -8,6 +8,8 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sgjax.errors import InvalidRequest
+from sgjax_server.constraints import RENAMED, as_said
 from sgjax_server.errors import BodyError
 
 MAX_BODY_BYTES = 32 * 2**20
@@ -56,12 +58,18 @@ def _too_large() -> BodyError:
 
 
 class StrictRoute(APIRoute):
-    """A route whose handler sees a StrictRequest."""
+    """A route whose handler sees a StrictRequest. Its errors name fields as the client did."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handler(StrictRequest(request.scope, request.receive))
+            checked = StrictRequest(request.scope, request.receive)
+            try:
+                return await handler(checked)
+            except InvalidRequest as error:
+                if error.param not in RENAMED:
+                    raise
+                raise as_said(error, await checked.json()) from None
 
         return strict

@@ -12,6 +12,7 @@ from sgjax.front.native import finite
 from sgjax.front.piece import Piece
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
+from sgjax_server.constraints import read_constraint
 from sgjax_server.protocol import SamplingBody
 from sgjax_server.reasoning.count import ThoughtCount
 
@@ -42,7 +43,13 @@ def read_params(
     said = {name: getattr(body, name) for name in _SHARED if getattr(body, name) is not None}
     minimum = {} if body.min_tokens is None else {"min_new_tokens": body.min_tokens}
     return SamplingParams.from_dict(
-        {**defaults, **said, **minimum, "max_new_tokens": max_new_tokens}
+        {
+            **defaults,
+            **said,
+            **minimum,
+            **read_constraint(body),
+            "max_new_tokens": max_new_tokens,
+        }
     )
 
 

@@ -7,7 +7,7 @@ accepted with a warning in the log.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sgjax.errors import ModelNotFound
 from sgjax.front.token_ids import MAX_ID
@@ -20,7 +20,9 @@ from sgjax.sampling_params import (
     MAX_STOPS,
     MAX_TOP_LOGPROBS,
 )
+from sgjax_server.constraint_bodies import ConstraintFields
 from sgjax_server.prompts import InputIds, Prompts
+from sgjax_server.strict_body import Body
 
 MAX_MESSAGES = 8192
 MAX_TOOLS = 128
@@ -34,18 +36,12 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 
 
-class Body(BaseModel):
-    """Types are strict ("10" is no number, true is no integer); other names stay in model_extra."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
 class StreamOptions(Body):
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
 
 
-class SamplingBody(Body):
+class SamplingBody(ConstraintFields):
     """What completions and chat have in common: OpenAI's names, then SGLang's and vLLM's."""
 
     model: str | None = None
@@ -160,28 +156,18 @@ UNSUPPORTED: dict[str, list[Any]] = {
     "audio_data": [],
     "custom_logit_processor": [],
     "custom_params": [],
-    "ebnf": [],
     "function_call": ["none", "auto"],
     "functions": [],
-    "guided_choice": [],
-    "guided_grammar": [],
-    "guided_json": [],
-    "guided_regex": [],
     "image_data": [],
     "input_embeds": [],
-    "json_schema": [],
     "logits_processors": [],
     "lora_path": [],
     "modalities": _TEXT_ONLY,
     "priority": [0],
     "prompt_logprobs": [],
-    "regex": [],
-    "response_format": [{"type": "text"}],
     "return_hidden_states": [],
     "session_params": [],
     "stop_regex": [],
-    "structural_tag": [],
-    "structured_outputs": [],
     "suffix": [],
     "token_ids_logprob": [],
     "tool_choice": ["none", "auto"],

@@ -66,10 +66,10 @@ def _binds_nothing(keyword: str) -> bool:
     return keyword in _ANNOTATIONS or keyword.startswith("x-")
 
 
-_ANNOTATIONS = frozenset(
-    "$anchor $comment $id $schema default deprecated description discriminator example examples "
-    "externalDocs nullable readOnly title writeOnly xml".split()
-)
+_ANNOTATIONS = frozenset({"$anchor", "$comment", "$id", "$schema", "default", "deprecated"}) | {
+    *("description", "discriminator", "example", "examples", "externalDocs", "nullable"),
+    *("readOnly", "title", "writeOnly", "xml"),
+}
 
 
 def _with_prefix_items(schema: dict[str, Any]) -> dict[str, Any]:

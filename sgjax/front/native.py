@@ -67,14 +67,7 @@ def read_call(
     return NativeCall(requests, is_batch or any(each.n > 1 for each in params))
 
 
-_UNSUPPORTED = (
-    "regex",
-    "ebnf",
-    "json_schema",
-    "structural_tag",
-    "stop_regex",
-    "custom_params",
-)
+_UNSUPPORTED = ("stop_regex", "custom_params")
 _IGNORED = ("stream_interval",)
 _OTHER_NAMES = {"sampling_seed": "seed"}
 

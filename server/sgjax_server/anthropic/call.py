@@ -14,6 +14,7 @@ from sgjax_server.anthropic.body import (
 )
 from sgjax_server.anthropic.prompt import messages_of
 from sgjax_server.chat import ChatCall
+from sgjax_server.constraints import read_format
 from sgjax_server.service import Service
 
 
@@ -61,6 +62,7 @@ def params_of(body: MessagesBody, service: Service) -> SamplingParams:
         "stop": body.stop_sequences,
     }
     given = {name: value for name, value in said.items() if value is not None}
+    given |= read_format(response_format(body))
     return SamplingParams.from_dict(
         {**service.default_sampling, **given, "max_new_tokens": body.max_tokens}
     )

@@ -5,6 +5,7 @@ from typing import Any
 from sgjax.errors import InvalidRequest
 from sgjax.sampling_params import SamplingParams
 from sgjax_server.chat import ChatCall
+from sgjax_server.constraints import read_format
 from sgjax_server.errors import Unsupported
 from sgjax_server.responses.body import (
     LOGPROBS,
@@ -59,7 +60,8 @@ def check(body: ResponseBody) -> None:
 def params_of(body: ResponseBody, service: Service) -> SamplingParams:
     said = {name: getattr(body, name) for name in _SAMPLING if getattr(body, name) is not None}
     limit = {"max_new_tokens": body.max_output_tokens}
-    return SamplingParams.from_dict({**service.default_sampling, **said, **limit})
+    bound = read_format(response_format(body))
+    return SamplingParams.from_dict({**service.default_sampling, **said, **bound, **limit})
 
 
 def call_of(body: ResponseBody, params: SamplingParams, items: list[Item], rid: str) -> ChatCall:
