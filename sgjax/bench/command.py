@@ -78,7 +78,8 @@ def _run_in_process(
     check_outputs(parsed)
     has_marks = benchmark == "offline" and parsed.scale == 1
     with ExitStack() as stack:
-        config = _engine_config(parsed, stack)
+        has_tokenizer = any(workload.bound_to is not None for workload in workloads)
+        config = _engine_config(parsed, stack, has_tokenizer=has_tokenizer)
         found, failure = run_workloads(config, workloads, has_marks=has_marks)
     # A shape is said by its name, not by the folder it was put in.
     shape = {"model": parsed.shape} if parsed.shape else {}
@@ -87,16 +88,20 @@ def _run_in_process(
         raise BenchmarkFailed(failure)
 
 
-def _engine_config(parsed: argparse.Namespace, stack: ExitStack) -> ServeConfig:
+def _engine_config(
+    parsed: argparse.Namespace, stack: ExitStack, *, has_tokenizer: bool
+) -> ServeConfig:
     """The engine's options: token ids in and out, and with --shape a model made for the purpose."""
     from sgjax.bench.shapes import shape_folder
 
-    found: list[Found] = [*parsed.found, Found("skip_tokenizer_init", True, "sgjax bench")]
+    found: list[Found] = [*parsed.found]
+    if not has_tokenizer:
+        found.append(Found("skip_tokenizer_init", True, "sgjax bench"))
     if parsed.shape is not None:
         said = [each for each in parsed.found if each.name in ("model_path", "load_format")]
         if said:
             raise ConfigError(f"{said[0].where} and --shape both say which model. Give one.")
-        folder = stack.enter_context(shape_folder(parsed.shape))
+        folder = stack.enter_context(shape_folder(parsed.shape, has_tokenizer=has_tokenizer))
         found += [
             Found("model_path", str(folder), "--shape"),
             Found("load_format", "dummy", "--shape"),

@@ -1,11 +1,14 @@
 """`sgjax bench offline`: named workloads through `sgjax.Engine`, token ids in and out."""
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sgjax.bench.prompts import make_prompts
 from sgjax.bench.report import Figure
+from sgjax.bench.schemas import CONSTRAINTS, check_tokenizer
 from sgjax.bench.workloads import Workload
 from sgjax.errors import BenchmarkFailed, ConfigError
 from sgjax.front.engine import Engine
@@ -26,18 +29,21 @@ class Bench:
     def check(self, workload: Workload) -> None:
         """Raises ConfigError for a workload that this engine cannot run as it is meant."""
         limit = min(self._info["context_length"], self._info["max_total_tokens"])
+        if workload.bound_to is not None:
+            check_tokenizer(workload.name, has_tokenizer=self._engine.tokenizer is not None)
         if workload.longest > limit:
             raise ConfigError(
                 f"{workload.name} has a request of {workload.longest} tokens, but this engine "
                 f"takes {limit}. Choose a model or a --context-length that takes it, or a smaller "
                 "--scale."
             )
-        if workload.measure == "decode":
+        if workload.measure in ("decode", "beside"):
             self._check_room(workload)
 
     def _check_room(self, workload: Workload) -> None:
         """All requests must run at a time, with all of their tokens in the cache."""
-        count, rows = len(workload.jobs), self._info["max_running_requests"]
+        count = len(workload.jobs) + len(workload.bound_jobs)
+        rows = self._info["max_running_requests"]
         if count > rows:
             raise ConfigError(
                 f"{workload.name} decodes {count} requests at a time, but this engine runs {rows}. "
@@ -57,8 +63,12 @@ class Bench:
         match workload.measure:
             case "decode":
                 return [self._decode(workload)]
+            case "beside":
+                return [self._beside(workload)]
             case "prefill":
                 return self._prefill(workload)
+            case "whole" if workload.bound_to is not None:
+                return self._bound(workload)
             case "whole":
                 return self._whole(workload)
         raise ValueError(workload.measure)
@@ -67,7 +77,7 @@ class Bench:
         """Tokens that measuring it generates in all."""
         count = len(workload.jobs)
         match workload.measure:
-            case "decode":
+            case "decode" | "beside":
                 return count + DECODE_RUNS * (count + workload.num_output)
             case "prefill":
                 return PREFILL_RUNS * workload.num_output
@@ -75,15 +85,60 @@ class Bench:
 
     def _decode(self, workload: Workload) -> Figure:
         """A step: the time of all tokens less that of the first, with prompts in the cache."""
+        return self._step(workload, CONSTRAINTS.get(workload.bound_to or "", {}))
+
+    def _step(self, workload: Workload, constraint: Mapping[str, str]) -> Figure:
         prompts = self._prompts(workload)
         num_output = workload.jobs[0].num_output
-        self._time(prompts, [1] * len(prompts))
+        self._time(prompts, [1] * len(prompts), constraint)
         runs = []
         for _ in range(DECODE_RUNS):
-            runs.append(self._time(prompts, [1] * len(prompts)))
-            runs.append(self._time(prompts, [num_output] * len(prompts)))
+            runs.append(self._time(prompts, [1] * len(prompts), constraint))
+            runs.append(self._time(prompts, [num_output] * len(prompts), constraint))
         step = (min(runs[1::2]) - min(runs[::2])) / (num_output - 1)
         return Figure(name=workload.name, value=step * 1e3, unit="ms", runs=runs)
+
+    def _beside(self, workload: Workload) -> Figure:
+        """A step of the free requests, while the bound ones decode."""
+        bound = dataclasses.replace(workload, jobs=workload.bound_jobs)
+        room = self._info["context_length"] - workload.longest
+        outputs = [workload.jobs[0].num_output + room] * len(bound.jobs)
+        args = self._prompts(bound), outputs, CONSTRAINTS[workload.bound_to or ""]
+        with ThreadPoolExecutor(1) as thread:
+            answers = thread.submit(self._generate, *args)
+            while self._num_decoding() < len(bound.jobs):
+                time.sleep(0.01)
+            try:
+                return self._step(workload, {})
+            finally:
+                self._engine.abort_request(abort_all=True)
+                answers.result()
+
+    def _num_decoding(self) -> int:
+        return self._engine.get_server_info()["stats"]["num_running"]
+
+    def _bound(self, workload: Workload) -> list[Figure]:
+        """Requests that end where their grammar does."""
+        outputs = [job.num_output for job in workload.jobs]
+        constraint = CONSTRAINTS[workload.bound_to or ""]
+        self._generate(self._prompts(workload, seed=1)[:1], outputs[:1], constraint)
+        begin = time.perf_counter()
+        answers = self._generate(self._prompts(workload), outputs, constraint)
+        seconds = time.perf_counter() - begin
+        infos = [answer["meta_info"] for answer in answers]
+        num_tokens = sum(info["completion_tokens"] for info in infos)
+        num_forced = sum(info["forced_tokens"] for info in infos)
+        name = workload.name
+        return [
+            Figure(name=name, value=len(infos) / seconds, unit="requests/s", is_more_better=True),
+            Figure(name=f"{name}-tokens", value=num_tokens / len(infos), unit="tokens/request"),
+            Figure(
+                name=f"{name}-forced",
+                value=num_forced / num_tokens,
+                unit="of tokens",
+                is_more_better=True,
+            ),
+        ]
 
     def _prefill(self, workload: Workload) -> list[Figure]:
         """Fresh prompts each time: milliseconds until all have a token, and tokens a second."""
@@ -141,18 +196,19 @@ class Bench:
     def _prompts(self, workload: Workload, seed: int = 0) -> list[list[int]]:
         return make_prompts(workload.jobs, self._info["vocab_size"], seed)
 
-    def _time(self, prompts: Sequence[Sequence[int]], outputs: Sequence[int]) -> float:
+    def _time(
+        self,
+        prompts: Sequence[Sequence[int]],
+        outputs: Sequence[int],
+        constraint: Mapping[str, str] | None = None,
+    ) -> float:
         """Seconds from handing in all requests at once to having all their tokens.
 
         Raises:
             BenchmarkFailed: a request gave fewer tokens than were asked for.
         """
-        params = [
-            SamplingParams(temperature=0.0, max_new_tokens=count, ignore_eos=True)
-            for count in outputs
-        ]
         begin = time.perf_counter()
-        answers = self._engine.generate(input_ids=prompts, sampling_params=params)
+        answers = self._generate(prompts, outputs, constraint or {})
         seconds = time.perf_counter() - begin
         for count, answer in zip(outputs, answers, strict=True):
             if len(answer["output_ids"]) != count:
@@ -161,3 +217,17 @@ class Bench:
                     f"{answer['meta_info']['finish_reason']}."
                 )
         return seconds
+
+    def _generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        outputs: Sequence[int],
+        constraint: Mapping[str, str],
+    ) -> list[dict[str, Any]]:
+        params = [
+            SamplingParams.from_dict(
+                {"temperature": 0.0, "max_new_tokens": count, "ignore_eos": True, **constraint}
+            )
+            for count in outputs
+        ]
+        return self._engine.generate(input_ids=prompts, sampling_params=params)

@@ -29,9 +29,14 @@ def read_shape(name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def shape_folder(name: str) -> Iterator[Path]:
-    """A model folder that holds the shape's config.json, for as long as it is needed."""
+def shape_folder(name: str, *, has_tokenizer: bool = False) -> Iterator[Path]:
+    """A model folder that holds the shape's config.json, and a tokenizer if one is wanted, for as
+    long as it is needed."""
     config = read_shape(name)
     with tempfile.TemporaryDirectory(prefix=f"sgjax-{name}-") as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
+        if has_tokenizer:
+            from sgjax.bench.words import save_tokenizer
+
+            save_tokenizer(Path(folder), config["vocab_size"])
         yield Path(folder)

@@ -8,14 +8,15 @@ from typing import Literal
 from sgjax.config import did_you_mean
 from sgjax.errors import ConfigError
 
-Measure = Literal["start", "decode", "prefill", "whole"]
+Measure = Literal["start", "decode", "prefill", "whole", "beside"]
 """start: how long the engine takes until it serves, and until nothing compiles any more; and how
 many tokens its cache holds.
 decode: a step of decoding, with the prompts in the prefix cache.
 prefill: fresh prompts, until all have their first token.
-whole: everything, once."""
+whole: everything, once.
+beside: a step of decoding, while bound requests decode too."""
 
-GROUPS = ("decode", "prefill", "throughput")
+GROUPS = ("decode", "prefill", "throughput", "json")
 """What several workloads are called together: the beginnings of their names."""
 
 DECODE_BATCHES = (1, 8, 32, 64, 128, 256)
@@ -51,6 +52,10 @@ class Workload:
     is_rate: bool = False
     """Whether tokens a second are what is looked at: of "prefill" instead of milliseconds, of
     "whole" beside the seconds."""
+    bound_to: str | None = None
+    """The name in `schemas.CONSTRAINTS` of what outputs must match; it ends those of "whole"."""
+    bound_jobs: tuple[Job, ...] = ()
+    """Of "beside": the requests that are bound, the others are not."""
 
     @property
     def num_prompt(self) -> int:
@@ -95,6 +100,14 @@ def _all(size: _Scale) -> Iterator[Workload]:
     yield Workload("lognormal", "whole", jobs)
     yield Workload("shared-prefix", "whole", _shared_prefix(size))
     yield Workload("tree", "whole", _tree(size))
+    for kind in ("character", "survey"):
+        jobs = apart(size(64), size(256), 512)
+        yield Workload(f"json-{kind}", "whole", jobs, is_rate=True, bound_to=kind)
+    jobs = apart(size(64), size(1024), size(128) + 1)
+    yield Workload("json-decode-64", "decode", jobs, bound_to="string")
+    half = len(jobs) // 2
+    rest = {"bound_to": "string", "bound_jobs": jobs[half:]}
+    yield Workload("json-beside-64", "beside", jobs[:half], **rest)
 
 
 def batch_workloads(*, batch_size: int, input_len: int, output_len: int) -> list[Workload]:
@@ -144,7 +157,8 @@ def _tree(size: _Scale) -> tuple[Job, ...]:
 
 
 def select(names: Sequence[str], scale: float = 1.0) -> list[Workload]:
-    """The workloads of these names, each once; "all", and a name of GROUPS, are several.
+    """The workloads of these names, each once; "all", and a name of GROUPS, are several. (Those of
+    "json" need a tokenizer, and are not among all.)
 
     Raises:
         ConfigError: there is none of a name, or no name at all.
@@ -157,7 +171,11 @@ def select(names: Sequence[str], scale: float = 1.0) -> list[Workload]:
         if name not in choices:
             near = did_you_mean(name, choices)
             raise ConfigError(f"There is no workload {name!r}.{near} Known: {', '.join(choices)}.")
-    chosen = [name for name in known if {"all", name, _group(name)} & set(names)]
+    chosen = [
+        name
+        for name in known
+        if {name, _group(name)} & set(names) or ("all" in names and _group(name) != "json")
+    ]
     return [known[name] for name in chosen]
 
 

@@ -59,7 +59,7 @@ class BucketSizes:
 
 CPU = BucketSizes(
     decode_rows=(1, 8, 32),
-    mixed_tokens=(32, 256),
+    mixed_tokens=(32, 64, 128, 256),
     mixed_rows=(32,),
     num_prompt_logits=128,
     max_running=32,
