@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -16,6 +17,8 @@ MAX_STOP_TOKEN_IDS = 256
 MAX_LOGIT_BIAS = 1024
 MAX_TOP_LOGPROBS = 20
 MAX_NEW_TOKENS = 1 << 30
+MIN_REPETITION_PENALTY = 1e-6
+"""Logits are divided by it, in float32: by less they might become infinite."""
 GREEDY_BELOW = 1e-6
 
 
@@ -136,11 +139,18 @@ def _bias(value: Any) -> dict[int, float]:
             param="logit_bias",
         )
     try:
-        return {int(token): bias for token, bias in value.items()}
+        return {_token_id(token): bias for token, bias in value.items()}
     except (TypeError, ValueError):
         raise InvalidRequest(
             "The keys of logit_bias must be token ids (integers), not words.", param="logit_bias"
         ) from None
+
+
+def _token_id(key: Any) -> int:
+    """A key of JSON as an id: written one way only, so that no two keys are the same."""
+    if isinstance(key, str) and not re.fullmatch(r"-?(0|[1-9][0-9]*)", key):
+        raise ValueError(key)
+    return int(key)
 
 
 # name -> (lowest, highest, lowest is allowed)
@@ -150,7 +160,7 @@ _FLOATS = {
     "min_p": (0.0, 1.0, True),
     "frequency_penalty": (-2.0, 2.0, True),
     "presence_penalty": (-2.0, 2.0, True),
-    "repetition_penalty": (0.0, 2.0, False),
+    "repetition_penalty": (MIN_REPETITION_PENALTY, 2.0, True),
 }
 _INTS = {
     "max_new_tokens": (0, MAX_NEW_TOKENS),

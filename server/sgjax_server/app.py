@@ -1,5 +1,6 @@
 """The FastAPI app, made from what it serves; nothing of it is global."""
 
+import functools
 import logging
 import re
 
@@ -16,6 +17,7 @@ from sgjax_server.batches.gate import Gate
 from sgjax_server.batches.registry import Batches
 from sgjax_server.in_process import asks
 from sgjax_server.metrics import Metrics
+from sgjax_server.openapi import document
 from sgjax_server.routes import (
     admin,
     batches,
@@ -67,6 +69,7 @@ def create_app(
     errors.install(app)
     for module in _ROUTES:
         app.include_router(module.router)
+    app.openapi = functools.cache(lambda: document(app, has_key=config.api_key is not None))
     service.batches = Batches(service.files, _gate(service), asks(app, config.api_key))
     # The one added last is passed first.
     if config.api_key is not None:

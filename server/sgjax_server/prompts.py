@@ -1,4 +1,4 @@
-"""Prompts as clients write them: texts, token ids, or lists of these."""
+"""Prompts as clients write them: texts, token ids, lists of these, or the messages of a chat."""
 
 from array import array
 from typing import Annotated, Any
@@ -66,3 +66,38 @@ InputIds = Annotated[
     AfterValidator(_check_input_ids),
     WithJsonSchema({"anyOf": [IDS_SCHEMA, BATCH_SCHEMA, {"type": "null"}]}),
 ]
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+_PART_SCHEMA = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_CALL_SCHEMA = {
+    "type": "object",
+    "properties": {"function": {"type": "object"}},
+    "required": ["function"],
+}
+_CONTENT_SCHEMAS = [
+    {"type": "string"},
+    {"type": "array", "items": {"anyOf": [_PART_SCHEMA, {"type": "string"}]}},
+]
+_OTHERS_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "role": {"enum": [role for role in ROLES if role != "assistant"]},
+        "content": {"anyOf": _CONTENT_SCHEMAS},
+    },
+    "required": ["role", "content"],
+}
+_ASSISTANT_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "role": {"const": "assistant"},
+        "content": {"anyOf": [*_CONTENT_SCHEMAS, {"type": "null"}]},
+        "tool_calls": {"anyOf": [{"type": "array", "items": _CALL_SCHEMA}, {"type": "null"}]},
+    },
+    "required": ["role"],
+}
+Message = Annotated[dict[str, Any], WithJsonSchema({"anyOf": [_OTHERS_SCHEMA, _ASSISTANT_SCHEMA]})]
+"""Checked where it is rendered: sgjax.text."""

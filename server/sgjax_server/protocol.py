@@ -5,9 +5,10 @@ this server could do; a name in UNSUPPORTED, refused unless its value asks for n
 accepted with a warning in the log.
 """
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from sgjax.errors import ModelNotFound
 from sgjax.front.token_ids import MAX_ID
@@ -19,9 +20,11 @@ from sgjax.sampling_params import (
     MAX_STOP_TOKEN_IDS,
     MAX_STOPS,
     MAX_TOP_LOGPROBS,
+    MIN_REPETITION_PENALTY,
+    SamplingParams,
 )
 from sgjax_server.constraint_bodies import ConstraintFields
-from sgjax_server.prompts import InputIds, Prompts
+from sgjax_server.prompts import InputIds, Message, Prompts
 from sgjax_server.strict_body import Body
 
 MAX_MESSAGES = 8192
@@ -31,9 +34,33 @@ TokenId = Annotated[int, Field(ge=0, le=MAX_ID)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
+LogitBias = Annotated[
+    dict[str, Bias],
+    Field(max_length=MAX_LOGIT_BIAS),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^(0|[1-9][0-9]{0,9})$"},
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+            "maxProperties": MAX_LOGIT_BIAS,
+        }
+    ),
+]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+TopK = Annotated[
+    int,
+    Field(ge=-1, le=MAX_ID),
+    WithJsonSchema(
+        {"anyOf": [{"const": -1}, {"type": "integer", "minimum": 1, "maximum": MAX_ID}]}
+    ),
+]
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
+
+
+def one_of(*names: str) -> ConfigDict:
+    """A body that needs one of these fields; its handler says so."""
+    return ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in names]})
 
 
 class StreamOptions(Body):
@@ -51,15 +78,15 @@ class SamplingBody(ConstraintFields):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, Bias] | None = Field(None, max_length=MAX_LOGIT_BIAS)
+    logit_bias: LogitBias | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    top_k: Annotated[int, Field(ge=-1, le=MAX_ID)] | None = None
+    top_k: TopK | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=2)] | None = None
     min_tokens: Tokens | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
     ignore_eos: bool | None = None
@@ -83,7 +110,7 @@ class CompletionBody(SamplingBody):
 class ChatBody(SamplingBody):
     """POST /v1/chat/completions. Messages are checked where they are rendered: sgjax.text."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
@@ -98,12 +125,25 @@ class ChatBody(SamplingBody):
     stream_reasoning: bool | None = None
 
 
+def _native_params() -> dict[str, Any]:
+    """The schema of sampling_params: SamplingParams, whose names are not quite OpenAI's."""
+    shared = SamplingBody.model_json_schema()["properties"]
+    others = {"max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens"}
+    names = [field.name for field in dataclasses.fields(SamplingParams)]
+    properties = {name: shared.get(others.get(name, name), {}) for name in names}
+    return {"type": "object", "properties": properties}
+
+
+NativeParams = Annotated[dict[str, Any], WithJsonSchema(_native_params())]
+
+
 class GenerateBody(Body):
     """POST /generate: SGLang's own. A scalar holds for all prompts of a batch."""
 
+    model_config = one_of("text", "input_ids")
     text: str | Annotated[list[str], Field(min_length=1)] | None = None
     input_ids: InputIds = None
-    sampling_params: dict[str, Any] | list[dict[str, Any]] | None = None
+    sampling_params: NativeParams | list[NativeParams] | None = None
     rid: Name | list[Name] | None = None
     return_logprob: bool | list[bool] | None = None
     logprob_start_len: (
@@ -121,6 +161,7 @@ class GenerateBody(Body):
 class AbortBody(Body):
     """POST /abort_request."""
 
+    model_config = one_of("rid", "abort_all")
     rid: Annotated[str, Field(max_length=256)] | None = None
     abort_all: bool | None = None
 

@@ -38,9 +38,9 @@ def _message(message: Any, where: str, keep_none: bool) -> dict[str, Any]:
         )
     out = {key: value for key, value in message.items() if value is not None}
     out["content"] = _content(message.get("content"), role, f"{where}.content")
-    if out.get("tool_calls"):
+    if "tool_calls" in out:
         out["tool_calls"] = _tool_calls(out["tool_calls"], f"{where}.tool_calls")
-        if keep_none and not out["content"]:
+        if keep_none and out["tool_calls"] and not out["content"]:
             out["content"] = None
     return out
 

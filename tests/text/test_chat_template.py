@@ -195,6 +195,7 @@ def test_an_assistant_without_content_renders_as_empty():
             "a part like",
         ),
         ([{"role": "assistant", "tool_calls": "f"}], "messages[0].tool_calls", "must be a list"),
+        ([{"role": "assistant", "tool_calls": False}], "messages[0].tool_calls", "must be a list"),
         ([{"role": "assistant", "tool_calls": [1]}], "messages[0].tool_calls[0]", "a function"),
     ],
 )

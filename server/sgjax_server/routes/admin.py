@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from sgjax.errors import InvalidRequest
+from sgjax_server.answers.form import READS_JSON, errors
 from sgjax_server.body import StrictRoute
 from sgjax_server.protocol import AbortBody
 from sgjax_server.service import ServiceOf
@@ -11,8 +12,8 @@ from sgjax_server.service import ServiceOf
 router = APIRouter(route_class=StrictRoute)
 
 
-@router.post("/flush_cache")
-@router.get("/flush_cache", include_in_schema=False)
+@router.post("/flush_cache", response_class=PlainTextResponse, responses=errors(400, 503))
+@router.get("/flush_cache", response_class=PlainTextResponse, responses=errors(400, 503))
 async def flush_cache(service: ServiceOf) -> Response:
     """Empties the prefix cache, if nothing runs or waits."""
     if not await service.client.flush_cache():
@@ -23,7 +24,7 @@ async def flush_cache(service: ServiceOf) -> Response:
     return PlainTextResponse("Cache flushed.\n")
 
 
-@router.post("/abort_request")
+@router.post("/abort_request", response_class=Response, responses=READS_JSON | errors(503))
 async def abort_request(body: AbortBody, service: ServiceOf) -> Response:
     """Ends one request by its rid, or all. A rid that is not under way is no error."""
     service.check_extras(body)

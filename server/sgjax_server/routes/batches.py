@@ -6,6 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from sgjax_server.answers.files import Batch, BatchList
+from sgjax_server.answers.form import READS_JSON, errors
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
 from sgjax_server.listing import Cursor, page
@@ -39,7 +41,7 @@ class BatchBody(Body):
     output_expires_after: ExpiresAfter | None = None
 
 
-@router.post("/v1/batches")
+@router.post("/v1/batches", response_model=Batch, responses=READS_JSON | errors(429, 503, 507))
 async def create_batch(body: BatchBody, service: ServiceOf) -> Response:
     """Starts a batch over the requests of a file."""
     service.check_open()
@@ -56,7 +58,7 @@ async def create_batch(body: BatchBody, service: ServiceOf) -> Response:
     return Json(batch.to_dict())
 
 
-@router.get("/v1/batches")
+@router.get("/v1/batches", response_model=BatchList, responses=errors(400))
 async def list_batches(
     service: ServiceOf, after: Cursor = None, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20
 ) -> Response:
@@ -64,12 +66,12 @@ async def list_batches(
     return Json(page([batch.to_dict() for batch in service.batches.list()], after, limit))
 
 
-@router.get("/v1/batches/{batch_id}")
+@router.get("/v1/batches/{batch_id}", response_model=Batch, responses=errors(404))
 async def get_batch(batch_id: str, service: ServiceOf) -> Response:
     return Json(service.batches.get(batch_id).to_dict())
 
 
-@router.post("/v1/batches/{batch_id}/cancel")
+@router.post("/v1/batches/{batch_id}/cancel", response_model=Batch, responses=errors(400, 404))
 async def cancel_batch(batch_id: str, service: ServiceOf) -> Response:
     """Ends a batch early. What was answered so far is in its output file."""
     return Json(service.batches.cancel(batch_id).to_dict())

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.token_ids import read_ids
+from sgjax_server.answers.form import READS_JSON, errors
 from sgjax_server.body import StrictRoute
 from sgjax_server.prompts import BATCH_SCHEMA, IDS_SCHEMA, TEXTS_SCHEMA, check_prompts
 from sgjax_server.protocol import Body, check_model
@@ -56,7 +57,7 @@ class EmbeddingBody(Body):
     user: str | None = None
 
 
-@router.post("/v1/embeddings")
+@router.post("/v1/embeddings", status_code=400, responses=READS_JSON | errors(404, 503))
 async def embeddings(body: EmbeddingBody, service: ServiceOf) -> Response:
     """Refused: the model that is served generates text and has no embeddings."""
     service.check_open()

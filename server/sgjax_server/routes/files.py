@@ -9,6 +9,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from sgjax.errors import InvalidRequest
+from sgjax_server.answers.files import DeletedFile, File, FileList
+from sgjax_server.answers.form import errors
 from sgjax_server.batches.file_store import StoredFile
 from sgjax_server.batches.upload import Upload, read_upload
 from sgjax_server.errors import Json
@@ -23,8 +25,40 @@ LIFETIME_S = (3600, 2592000)
 MAX_PAGE = 10_000
 _BLOCK_BYTES = 1 << 16
 
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file", "purpose"],
+                "properties": {
+                    "file": {"type": "string", "format": "binary"},
+                    "purpose": {"type": "string", "enum": list(PURPOSES)},
+                    "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                    "expires_after[seconds]": {
+                        "type": "integer",
+                        "minimum": LIFETIME_S[0],
+                        "maximum": LIFETIME_S[1],
+                    },
+                },
+                "dependentRequired": {
+                    "expires_after[anchor]": ["expires_after[seconds]"],
+                    "expires_after[seconds]": ["expires_after[anchor]"],
+                },
+            }
+        }
+    },
+}
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
-@router.post("/v1/files")
+
+@router.post(
+    "/v1/files",
+    response_model=File,
+    responses=errors(400, 413, 415, 503, 507),
+    openapi_extra={"requestBody": _FORM},
+)
 async def create_file(request: Request, service: ServiceOf) -> Response:
     """Takes a file in multipart/form-data, with its `purpose`."""
     service.check_open()
@@ -38,7 +72,7 @@ async def create_file(request: Request, service: ServiceOf) -> Response:
     return Json(_to_dict(file))
 
 
-@router.get("/v1/files")
+@router.get("/v1/files", response_model=FileList, responses=errors(400))
 async def list_files(
     service: ServiceOf,
     after: Cursor = None,
@@ -52,19 +86,23 @@ async def list_files(
     return Json(page([_to_dict(file) for file in files], after, limit))
 
 
-@router.get("/v1/files/{file_id}")
+@router.get("/v1/files/{file_id}", response_model=File, responses=errors(404))
 async def get_file(file_id: str, service: ServiceOf) -> Response:
     return Json(_to_dict(service.files.get(file_id)))
 
 
-@router.delete("/v1/files/{file_id}")
+@router.delete("/v1/files/{file_id}", response_model=DeletedFile, responses=errors(404))
 async def delete_file(file_id: str, service: ServiceOf) -> Response:
     """Deletes a file. A batch that reads it goes on."""
     service.files.delete(file_id)
     return Json({"id": file_id, "object": "file", "deleted": True})
 
 
-@router.get("/v1/files/{file_id}/content")
+@router.get(
+    "/v1/files/{file_id}/content",
+    response_class=Response,
+    responses=errors(404, 507) | {200: {"content": _BYTES}},
+)
 async def get_file_content(file_id: str, service: ServiceOf) -> Response:
     """The file's bytes."""
     file = service.files.get(file_id)

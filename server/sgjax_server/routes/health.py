@@ -6,12 +6,14 @@ from array import array
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from sgjax.engine.messages import Submit
 from sgjax.errors import EngineDead
 from sgjax.front.stream import SampleStream
 from sgjax.sampling_params import SamplingParams
+from sgjax_server.answers.form import errors
+from sgjax_server.answers.native import Ready
 from sgjax_server.errors import Json, NotReady
 from sgjax_server.service import Service, ServiceOf
 
@@ -20,13 +22,13 @@ router = APIRouter()
 GENERATE_TIMEOUT_S = 20.0
 
 
-@router.get("/health")
+@router.get("/health", response_class=Response)
 async def health() -> Response:
     """200 as long as the process answers."""
     return Response(status_code=200)
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", response_model=Ready, responses=errors(503))
 async def ready(service: ServiceOf) -> Response:
     """200 while requests are taken and nothing is left to compile; else 503."""
     service.check_open()
@@ -35,7 +37,7 @@ async def ready(service: ServiceOf) -> Response:
     return Json({"ready": True})
 
 
-@router.get("/health_generate")
+@router.get("/health_generate", response_class=Response, responses=errors(500, 503))
 async def health_generate(service: ServiceOf) -> Response:
     """200 once the engine has generated a token for this very request."""
     service.check_open()
@@ -62,7 +64,7 @@ async def _generate_a_token(service: Service) -> None:
                 is_over = piece is not None and piece.finish is not None
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def prometheus(service: ServiceOf) -> Response:
     """Prometheus' text format."""
     try:

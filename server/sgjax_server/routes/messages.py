@@ -13,6 +13,8 @@ from starlette.responses import Response
 from sgjax.errors import RequestAborted, SgjaxError
 from sgjax.front.generator import LONG_TEXT
 from sgjax.sampling_params import SamplingParams
+from sgjax_server.answers.form import errors, events
+from sgjax_server.answers.messages import AnthropicError, Message, MessageEvent, TokenCount
 from sgjax_server.anthropic.blocks import Blocks, Told
 from sgjax_server.anthropic.body import IGNORED, UNSUPPORTED, CountBody, MessagesBody
 from sgjax_server.anthropic.call import call_of, params_of, shows_thoughts
@@ -30,10 +32,11 @@ logger = logging.getLogger("sgjax.server")
 
 router = APIRouter(route_class=StrictRoute)
 
+_ERRORS = errors(400, 404, 413, 415, 429, 500, 503, model=AnthropicError.__name__)
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-@router.post("/v1/messages")
+@router.post("/v1/messages", response_model=Message, responses=_ERRORS | events(MessageEvent))
 async def create_message(body: MessagesBody, request: Request, service: ServiceOf) -> Response:
     """The assistant's next message."""
     service.check_open()
@@ -47,7 +50,7 @@ async def create_message(body: MessagesBody, request: Request, service: ServiceO
     return await unless_gone(request, form.respond(chat))
 
 
-@router.post("/v1/messages/count_tokens")
+@router.post("/v1/messages/count_tokens", response_model=TokenCount, responses=_ERRORS)
 async def count_tokens(body: CountBody, service: ServiceOf) -> Response:
     """How many tokens the prompt of a message would have."""
     service.check_open()

@@ -9,6 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 import sgjax
+from sgjax_server.answers.form import errors
+from sgjax_server.answers.native import ModelInfo, ServerInfo
+from sgjax_server.answers.openai import Model, ModelList
 from sgjax_server.errors import Json
 from sgjax_server.protocol import check_model
 from sgjax_server.service import Service, ServiceOf
@@ -16,12 +19,12 @@ from sgjax_server.service import Service, ServiceOf
 router = APIRouter()
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=ModelList)
 async def list_models(service: ServiceOf) -> Response:
     return Json({"object": "list", "data": [_card(service)]})
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", response_model=Model, responses=errors(404))
 async def get_model(name: str, service: ServiceOf) -> Response:
     """A model whose name is a path is found too, though its slashes are made single on the way."""
     served = service.model_name
@@ -45,8 +48,8 @@ def _card(service: Service) -> dict[str, Any]:
     }
 
 
-@router.get("/get_model_info")
-@router.get("/model_info", include_in_schema=False)
+@router.get("/get_model_info", response_model=ModelInfo)
+@router.get("/model_info", response_model=ModelInfo)
 async def get_model_info(service: ServiceOf) -> Response:
     config, info = service.config, service.client.info
     return Json(
@@ -63,9 +66,9 @@ async def get_model_info(service: ServiceOf) -> Response:
     )
 
 
-@router.get("/get_server_info")
-@router.get("/server_info", include_in_schema=False)
-@router.get("/get_server_args", include_in_schema=False)
+@router.get("/get_server_info", response_model=ServerInfo, responses=errors(503))
+@router.get("/server_info", response_model=ServerInfo, responses=errors(503))
+@router.get("/get_server_args", response_model=ServerInfo, responses=errors(503))
 async def get_server_info(service: ServiceOf) -> Response:
     """Options, engine and counters; never the key."""
     options = dataclasses.asdict(service.config)

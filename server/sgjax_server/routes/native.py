@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sgjax.front.generator import Generation
 from sgjax.front.native import Answer, NativeCall, read_call
+from sgjax_server.answers.form import GENERATES, events
+from sgjax_server.answers.native import Generated
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
 from sgjax_server.growing_answer import StreamedAnswer, streamed_answer
@@ -18,8 +21,14 @@ from sgjax_server.sse import DONE, EventStream, unless_gone
 router = APIRouter(route_class=StrictRoute)
 
 
-@router.post("/generate")
-@router.put("/generate", include_in_schema=False)
+_ANSWERS: Any = {
+    "response_model": Generated | list[Generated],
+    "responses": GENERATES | events(Generated),
+}
+
+
+@router.post("/generate", **_ANSWERS)
+@router.put("/generate", **_ANSWERS)
 async def generate(body: GenerateBody, request: Request, service: ServiceOf) -> Response:
     """Goes on from a prompt, or from each of a batch. A stream's texts are cumulative."""
     service.check_open()

@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.piece import Piece
+from sgjax_server.answers.form import GENERATES, events
+from sgjax_server.answers.openai import ChatCompletion, ChatCompletionChunk
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatCall, ChatGeneration
 from sgjax_server.chat_events import (
@@ -38,7 +40,11 @@ from sgjax_server.sse import DONE, EventStream, event, unless_gone
 router = APIRouter(route_class=StrictRoute)
 
 
-@router.post("/v1/chat/completions")
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    responses=GENERATES | events(ChatCompletionChunk),
+)
 async def chat_completions(body: ChatBody, request: Request, service: ServiceOf) -> Response:
     """The next message of a chat, `n` times."""
     service.check_open()

@@ -14,6 +14,8 @@ from sgjax.front.generator import Generation, Sample
 from sgjax.front.piece import Piece
 from sgjax.front.request import GenerationRequest
 from sgjax.text import Tokenizer
+from sgjax_server.answers.form import GENERATES, events
+from sgjax_server.answers.openai import Completion
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json, Unsupported
 from sgjax_server.event_template import EventTemplate
@@ -34,7 +36,7 @@ router = APIRouter(route_class=StrictRoute)
 DEFAULT_MAX_TOKENS = 16
 
 
-@router.post("/v1/completions")
+@router.post("/v1/completions", response_model=Completion, responses=GENERATES | events(Completion))
 async def completions(body: CompletionBody, request: Request, service: ServiceOf) -> Response:
     """Goes on from each prompt; choices come prompt by prompt."""
     service.check_open()

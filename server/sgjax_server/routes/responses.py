@@ -2,11 +2,18 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response as HttpResponse
 
+from sgjax_server.answers.form import GENERATES, errors, events
+from sgjax_server.answers.responses import (
+    DeletedResponse,
+    InputItems,
+    ResponseEvent,
+    ResponseObject,
+)
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatGeneration
 from sgjax_server.errors import Json
@@ -23,9 +30,12 @@ from sgjax_server.sse import EventStream, typed_event, unless_gone
 router = APIRouter(route_class=StrictRoute)
 
 MAX_PAGE = 100
+MAX_EVENTS = 2**31 - 1
 
 
-@router.post("/v1/responses")
+@router.post(
+    "/v1/responses", response_model=ResponseObject, responses=GENERATES | events(ResponseEvent)
+)
 async def create_response(body: ResponseBody, request: Request, service: ServiceOf) -> HttpResponse:
     """What a model says to an input. It is stored, unless `store` is false."""
     service.check_open()
@@ -42,12 +52,16 @@ async def create_response(body: ResponseBody, request: Request, service: Service
     return await unless_gone(request, form.respond(chat))
 
 
-@router.get("/v1/responses/{response_id}")
+@router.get(
+    "/v1/responses/{response_id}",
+    response_model=ResponseObject,
+    responses=errors(400, 404) | events(ResponseEvent),
+)
 async def get_response(
     response_id: str,
     service: ServiceOf,
     stream: bool = False,
-    starting_after: Annotated[int | None, Query(ge=0)] = None,
+    starting_after: Annotated[int | None, Query(ge=0, le=MAX_EVENTS)] = None,
 ) -> HttpResponse:
     """A stored response; with `stream` its events, of those after the number `starting_after`."""
     if not stream:
@@ -57,25 +71,33 @@ async def get_response(
     return EventStream(events, events)
 
 
-@router.delete("/v1/responses/{response_id}")
+@router.delete("/v1/responses/{response_id}", response_model=DeletedResponse, responses=errors(404))
 async def delete_response(response_id: str, service: ServiceOf) -> HttpResponse:
     await service.responses.delete(response_id)
     return Json({"id": response_id, "object": "response", "deleted": True})
 
 
-@router.post("/v1/responses/{response_id}/cancel")
+@router.post(
+    "/v1/responses/{response_id}/cancel",
+    response_model=ResponseObject,
+    responses=errors(400, 404),
+)
 async def cancel_response(response_id: str, service: ServiceOf) -> HttpResponse:
     """Ends a response that runs in the background."""
     return Json(await service.responses.cancel(response_id))
 
 
-@router.get("/v1/responses/{response_id}/input_items")
+@router.get(
+    "/v1/responses/{response_id}/input_items",
+    response_model=InputItems,
+    responses=errors(400, 404),
+)
 async def list_input_items(
     response_id: str,
     service: ServiceOf,
     after: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-    order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    order: Literal["asc", "desc"] = "desc",
 ) -> HttpResponse:
     """What a stored response was given, the last item first."""
     items = service.responses.input_items(response_id)

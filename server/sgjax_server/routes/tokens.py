@@ -5,7 +5,7 @@ from array import array
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
@@ -13,11 +13,13 @@ from sgjax.front.generator import LONG_TEXT
 from sgjax.front.token_ids import read_ids
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
+from sgjax_server.answers.form import READS_JSON, errors
+from sgjax_server.answers.native import Detokenized, Tokenized
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatCall
 from sgjax_server.errors import Json
-from sgjax_server.prompts import BATCH_SCHEMA, IDS_SCHEMA, ids_of
-from sgjax_server.protocol import MAX_MESSAGES, Body, check_model
+from sgjax_server.prompts import BATCH_SCHEMA, IDS_SCHEMA, Message, ids_of
+from sgjax_server.protocol import MAX_MESSAGES, MAX_TOOLS, Body, check_model, one_of
 from sgjax_server.service import Service, ServiceOf
 
 router = APIRouter(route_class=StrictRoute)
@@ -26,6 +28,7 @@ MAX_TEXTS = 2048
 MAX_TOKENS = 1 << 20
 """Ids of one call to /detokenize."""
 
+_ERRORS = READS_JSON | errors(404, 429)
 _EMPTY_SCHEMA = {"type": "array", "maxItems": 0}
 
 
@@ -47,21 +50,17 @@ Tokens = Annotated[
 class TokenizeBody(Body):
     """POST /tokenize: a prompt, several, or a chat."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
-    )
+    model_config = one_of("prompt", "messages")
     model: str | None = None
     prompt: str | Annotated[list[str], Field(min_length=1, max_length=MAX_TEXTS)] | None = None
-    messages: (
-        Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_MESSAGES)] | None
-    ) = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
     add_special_tokens: bool | None = None
     """By default true for prompts, false for chats, whose templates bring their own."""
     return_token_strs: bool | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
 
 
 class DetokenizeBody(Body):
@@ -73,8 +72,8 @@ class DetokenizeBody(Body):
     """By default true."""
 
 
-@router.post("/v1/tokenize")
-@router.post("/tokenize")
+@router.post("/v1/tokenize", response_model=Tokenized, responses=_ERRORS)
+@router.post("/tokenize", response_model=Tokenized, responses=_ERRORS)
 async def tokenize(body: TokenizeBody, service: ServiceOf) -> Response:
     """The token ids of a prompt, of each of several, or of a chat as its template renders it."""
     check_model(body.model, service.model_name)
@@ -101,8 +100,8 @@ async def tokenize(body: TokenizeBody, service: ServiceOf) -> Response:
     return Json({"tokens": lists, "count": counts, **out})
 
 
-@router.post("/v1/detokenize")
-@router.post("/detokenize")
+@router.post("/v1/detokenize", response_model=Detokenized, responses=_ERRORS)
+@router.post("/detokenize", response_model=Detokenized, responses=_ERRORS)
 async def detokenize(body: DetokenizeBody, service: ServiceOf) -> Response:
     """The text of token ids; vLLM calls it `prompt`."""
     check_model(body.model, service.model_name)
