@@ -44,18 +44,16 @@ class ModelFormats:
         return self.tools is not None and self.tools.form(self.lark.tokens).before is not None
 
     def bind(self, params: SamplingParams, choice: ToolChoice) -> SamplingParams:
-        """The parameters with a grammar for calls as they are wanted, if they must be bound. A
-        constraint that is there already holds for an answer instead of calls.
+        """The parameters with a grammar for calls as they are wanted. A constraint that is there
+        already holds for an answer instead of calls. This may take long.
 
         Raises:
             InvalidRequest: a tool's schema or the constraint cannot be brought into a grammar.
         """
-        if not (choice.is_bound or params.is_constrained):
-            return params
         form = self.needs_tools().form(self.lark.tokens)
         answer = None if choice.is_forced else _answer(params, self.lark)
         grammar = grammar_of_calls(choice, form, self.lark.fresh(), answer)
-        return dataclasses.replace(params, **dict.fromkeys(CONSTRAINTS), ebnf=grammar)
+        return dataclasses.replace(params, **(dict.fromkeys(CONSTRAINTS) | {"ebnf": grammar}))
 
 
 def _answer(params: SamplingParams, lark: Lark) -> str | None:

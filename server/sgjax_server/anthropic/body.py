@@ -8,10 +8,10 @@ from sgjax.front.token_ids import MAX_ID
 from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
 from sgjax_server import protocol
 from sgjax_server.anthropic.content import Content, TextContent
+from sgjax_server.constraint_bodies import ConstraintFields
 from sgjax_server.kinds import kind, one_of
-from sgjax_server.protocol import MAX_MESSAGES, Body, Name, Stop
+from sgjax_server.protocol import MAX_MESSAGES, MAX_TOOLS, Body, Name, Stop
 
-MAX_TOOLS = 1024
 LEAST_BUDGET = 1024
 
 
@@ -139,4 +139,21 @@ IGNORED = protocol.IGNORED | {
     "workspace_id",
 }
 
-UNSUPPORTED: dict[str, list[Any]] = {"container": [], "mcp_servers": []}
+UNSUPPORTED: dict[str, list[Any]] = {
+    # What other routes have, and would be missed if it were passed over.
+    **{name: [] for name in ConstraintFields.model_fields},
+    "choice": [],
+    "frequency_penalty": [],
+    "logit_bias": [],
+    "logprobs": [],
+    "min_p": [],
+    "n": [1],
+    "presence_penalty": [],
+    "repetition_penalty": [1],
+    "seed": [],
+    "stop": [],
+    "top_logprobs": [],
+    # What Anthropic's has.
+    "container": [],
+    "mcp_servers": [],
+}

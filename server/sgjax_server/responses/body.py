@@ -7,11 +7,18 @@ from pydantic import Discriminator, Field, Tag
 from sgjax.front.token_ids import MAX_ID
 from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
 from sgjax_server import protocol
+from sgjax_server.constraint_bodies import ConstraintFields
 from sgjax_server.kinds import TEXT_OR_LIST, kind, one_of, text_or_list
-from sgjax_server.protocol import MAX_MESSAGES, Body, Name, Penalty, Stop, TopLogprobs
+from sgjax_server.protocol import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    Name,
+    Penalty,
+    Stop,
+    TopLogprobs,
+)
 from sgjax_server.responses.input import Input
-
-MAX_TOOLS = 1024
 
 HOSTED_TOOLS = (
     "apply_patch",
@@ -183,24 +190,20 @@ IGNORED = protocol.IGNORED | {
 }
 
 UNSUPPORTED: dict[str, list[Any]] = {
-    "context_management": [],
-    "conversation": [],
-    "moderation": [],
-    "prompt": [],
-    # Names that other routes have.
+    # What other routes have, and would be missed if it were passed over.
+    **{name: [] for name in ConstraintFields.model_fields},
     "best_of": [1],
     "choice": [],
-    "ebnf": [],
-    "json_schema": [],
     "logit_bias": [],
     "logprobs": [],
     "max_completion_tokens": [],
     "max_tokens": [],
     "messages": [],
     "n": [1],
-    "regex": [],
-    "response_format": [{"type": "text"}],
     "stop_token_ids": [],
-    "structural_tag": [],
-    "structured_outputs": [],
+    # What OpenAI's has.
+    "context_management": [],
+    "conversation": [],
+    "moderation": [],
+    "prompt": [],
 }
