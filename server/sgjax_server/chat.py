@@ -84,11 +84,13 @@ class Chat:
         self._params = call.params
         if self._choice is not None:
             self._check_tools(self._choice)
-            self._params = self._formats.bind(call.params, self._choice)
 
     async def request(self) -> GenerationRequest:
-        """What the engine is asked for. Raises InvalidRequest where the template does."""
+        """What the engine is asked for. Raises InvalidRequest where the template does, or where
+        tools cannot bind the output."""
         call = self._call
+        if self._choice is not None and (self._choice.is_bound or call.params.is_constrained):
+            self._params = await asyncio.to_thread(self._formats.bind, call.params, self._choice)
         prompt, state = self._begin(await self._render())
         return GenerationRequest(
             prompt=prompt,

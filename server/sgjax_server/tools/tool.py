@@ -146,7 +146,7 @@ def _parameters(given: Any, where: str) -> Mapping[str, Any]:
             f"{param}.properties must have a schema for each name.", param=f"{param}.properties"
         )
     required = given.get("required") or []
-    if not isinstance(required, Sequence) or not all(isinstance(name, str) for name in required):
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise InvalidRequest(
             f"{param}.required must be a list of names.", param=f"{param}.required"
         )
