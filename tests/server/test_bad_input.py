@@ -109,10 +109,9 @@ CHATS = [
     chat("max_completion_tokens", 10**18),
     chat("chat_template_kwargs", {"bos_token": "x"}),
     chat("chat_template_kwargs", "x"),
-    chat("response_format", {"type": "json_object"}, code="unsupported_parameter"),
-    chat("response_format", {"type": "poem"}, says="not supported"),
+    chat("response_format", {"type": "poem"}, says="'poem'"),
     chat("response_format", {"type": "json_schema", "json_schema": {}}),
-    chat("tools", [{"type": "function", "function": {}}], code="unsupported_parameter"),
+    chat("tools", [{"type": "function", "function": {}}], param="tools[0].function.name"),
     chat("tool_choice", "required"),
     chat("functions", [{"name": "f"}]),
     chat("regex", "("),
@@ -213,7 +212,6 @@ PROMPTS = [
     completion("best_of", 5, code="unsupported_parameter"),
     completion("best_of", 0),
     completion("suffix", "x"),
-    completion("guided_json", {"type": "object"}),
     completion("lora_path", "x"),
 ]
 

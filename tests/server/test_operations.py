@@ -169,6 +169,30 @@ def test_without_a_tokenizer_only_ids_are_served() -> None:
             assert "skip-tokenizer-init" in answer.json()["error"]["message"]
 
 
+def requests_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Every schema that a request is held against, with all that they refer to."""
+    found: dict[str, Any] = {}
+
+    def add(schema: Any) -> None:
+        if isinstance(schema, list):
+            for each in schema:
+                add(each)
+        elif isinstance(schema, dict):
+            name = str(schema.get("$ref", "")).rpartition("/")[2]
+            if name and name not in found:
+                found[name] = document["components"]["schemas"][name]
+                add(found[name])
+            for each in schema.values():
+                add(each)
+
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            said = [operation.get("requestBody", {}), operation.get("parameters", [])]
+            found[f"{method} {path}"] = said
+            add(said)
+    return found
+
+
 def numbers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Every schema of a number within a schema, with its path."""
     if isinstance(schema, list):
@@ -182,18 +206,15 @@ def numbers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def test_every_number_in_a_request_has_two_bounds(http: httpx.Client) -> None:
-    document = http.get("/openapi.json").json()
-    schemas = {
-        name: schema
-        for name, schema in document["components"]["schemas"].items()
-        if name not in ("HTTPValidationError", "ValidationError")
-    }
-    assert {"ChatBody", "CompletionBody", "GenerateBody"} <= set(schemas)
+    schemas = requests_of(http.get("/openapi.json").json())
+    assert {"ChatBody", "CompletionBody", "GenerateBody", "post /v1/files"} <= set(schemas)
     found = dict(numbers(schemas))
-    assert len(found) > 30
+    assert len(found) > 50
     for path, schema in found.items():
         assert {"minimum", "exclusiveMinimum"} & set(schema), path
         assert {"maximum", "exclusiveMaximum"} & set(schema), path
+    seed = schemas["CompletionBody"]["properties"]["seed"]
+    assert seed["anyOf"][0]["maximum"] == 2**63 - 1, "bounds are exact"
 
 
 def test_every_list_in_a_request_is_bounded_or_counted_elsewhere(http: httpx.Client) -> None:
