@@ -12,7 +12,7 @@ from sgjax.constrained.schema_blame import blame
 from sgjax.constrained.schema_checks import check_schema
 from sgjax.constrained.schema_ends import check_ends
 from sgjax.constrained.schema_formats import with_patterns
-from sgjax.constrained.schema_tree import Schema, rebuilt
+from sgjax.constrained.schema_tree import Schema, plain_ref, rebuilt
 
 ANY_OBJECT = "$$ANY$$"
 """SGLang's word for the schema of any JSON object."""
@@ -59,6 +59,8 @@ def _exact(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
     """A schema as llguidance holds it exactly, without what binds nothing: beside a keyword that it
     does not know, it takes no reference that recurs."""
     bare = {key: value for key, value in schema.items() if not _binds_nothing(key)}
+    if "$ref" in bare:
+        bare["$ref"] = plain_ref(bare["$ref"])
     return with_any_of(_with_safe_bounds(with_patterns(_with_prefix_items(bare))), root)
 
 

@@ -16,10 +16,10 @@ _FINE = str.maketrans("", "", "\n\r\t")
 
 
 def delimited(regex: str) -> str:
-    """A regex as a terminal."""
+    r"""A regex as a terminal; `\d` is 0 to 9, as in other engines, and not Unicode's 700 digits."""
     from llguidance import regex_to_lark
 
-    return f"/{regex_to_lark(regex, '')}/"
+    return f"/{regex_to_lark(regex, 'd')}/"
 
 
 def split_at_tokens(text: str, special_tokens: Mapping[str, int]) -> str:

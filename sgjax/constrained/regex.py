@@ -2,7 +2,7 @@
 
 import re
 
-from sgjax.constrained.lark import quoted
+from sgjax.constrained.lark import delimited, quoted
 from sgjax.constrained.part import Part
 
 REGEX = Part("regex")
@@ -19,14 +19,14 @@ _PYTHON_ONLY = {
 
 
 def regex_grammar(pattern: str, part: Part = REGEX) -> str:
-    """The grammar of outputs that match as a whole. Rust's dialect, as `llguidance` reads it.
+    r"""The grammar of outputs that match as a whole. Rust's dialect, but that `\d` is 0 to 9.
 
     Raises:
         InvalidRequest: it is no regex, or needs to look around or back.
     """
     from llguidance import LLMatcher
 
-    grammar = LLMatcher.grammar_from_regex(pattern)
+    grammar = LLMatcher.grammar_from_lark(f"start: {delimited(pattern)}\n")
     if fault := LLMatcher.validate_grammar(grammar):
         raise part.refuse(f"{_words(pattern, fault)}.")
     return grammar

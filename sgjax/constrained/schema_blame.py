@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 from sgjax.constrained.part import Part
-from sgjax.constrained.schema_tree import Schema, children, is_local, rebuilt, target
+from sgjax.constrained.schema_tree import Schema, children, is_local, plain_ref, rebuilt, target
 
 MAX_TRIES = 300
 """Parts that are tried by themselves. Past that the error speaks of the smallest found so far."""
@@ -59,5 +60,5 @@ def _moved(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _alone(document: Schema, path: Path) -> str:
     """The schema of one part, with the rest of the document for its references."""
-    pointer = Part("", path).pointer.replace("%", "%25")
-    return json.dumps({"$defs": {"root": document}, "$ref": f"#/$defs/root{pointer}"})
+    ref = plain_ref(f"#/$defs/root{quote(Part('', path).pointer)}")
+    return json.dumps({"$defs": {"root": document}, "$ref": ref})

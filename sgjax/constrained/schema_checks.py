@@ -92,8 +92,8 @@ def _check_properties(place: Part, value: Any) -> None:
 
 
 def _check_writable(place: Part, value: Any) -> None:
-    """Strings that an output has literally. `\\u0001` is left out of all outputs, since of a key
-    that is written so nobody would see that it is one of the properties."""
+    """Strings that an output has literally. Escapes like `\\u0001` are left out of all outputs,
+    since of a key that is written so llguidance would not see that it is one of the properties."""
     stack = [value]
     while stack:
         each = stack.pop()
@@ -101,12 +101,16 @@ def _check_writable(place: Part, value: Any) -> None:
             stack += [*each, *each.values()]
         elif isinstance(each, list):
             stack += each
-        elif isinstance(each, str) and any(c < " " and c not in JSON_ESCAPES for c in each):
+        elif isinstance(each, str) and any(map(_is_control, each)):
             raise place.refuse(
                 "control characters other than \\b, \\f, \\n, \\r and \\t cannot be generated."
             )
         elif isinstance(each, int) and not -(2**63) <= each < 2**64:
             raise place.refuse(f"integers have at most 64 bits: {_shown(each)} has more.")
+
+
+def _is_control(character: str) -> bool:
+    return character == "\x7f" or (character < " " and character not in JSON_ESCAPES)
 
 
 def _check_min_properties(place: Part, found: dict[str, Any]) -> None:

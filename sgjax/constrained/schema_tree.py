@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from sgjax.constrained.part import Part
 
@@ -75,6 +75,15 @@ def pointer_keys(ref: str) -> list[str]:
     """The keys of `#/a/b~1c`."""
     keys = unquote(ref[1:]).split("/")[1:]
     return [key.replace("~1", "/").replace("~0", "~") for key in keys]
+
+
+def plain_ref(ref: str) -> str:
+    """The reference with all characters that are not ASCII in the way of addresses."""
+    return "#" + "".join(f"/{quote(_escaped(key), safe='~')}" for key in pointer_keys(ref))
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 def is_local(ref: Any) -> bool:
