@@ -10,9 +10,12 @@ from sgjax_server import protocol
 from sgjax_server.anthropic.content import Content, TextContent
 from sgjax_server.constraint_bodies import ConstraintFields
 from sgjax_server.kinds import kind, one_of
-from sgjax_server.protocol import MAX_MESSAGES, MAX_TOOLS, Body, Name, Stop
+from sgjax_server.protocol import MAX_MESSAGES, MAX_TOOLS, Body, Stop
+from sgjax_server.tools.tool import NAME
 
 LEAST_BUDGET = 1024
+
+ToolName = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
 class Message(Body):
@@ -24,7 +27,7 @@ class Tool(Body):
     """A tool that its caller runs. Those of Anthropic have a type with a date in it."""
 
     type: Literal["custom"] | None = None
-    name: Name
+    name: ToolName
     description: str | None = None
     input_schema: dict[str, Any]
     strict: bool | None = None
@@ -39,7 +42,7 @@ class AutoChoice(Body):
 
 class NamedChoice(Body):
     type: Literal["tool"]
-    name: Name
+    name: ToolName
     disable_parallel_tool_use: bool | None = None
 
 

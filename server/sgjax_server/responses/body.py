@@ -19,6 +19,9 @@ from sgjax_server.protocol import (
     TopLogprobs,
 )
 from sgjax_server.responses.input import Input
+from sgjax_server.tools.tool import NAME
+
+ToolName = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 HOSTED_TOOLS = (
     "apply_patch",
@@ -44,7 +47,7 @@ HOSTED_TOOLS = (
 
 class FunctionTool(Body):
     type: Literal["function"]
-    name: Name
+    name: ToolName
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -55,7 +58,7 @@ Tool = Annotated[FunctionTool, one_of("function", refused=HOSTED_TOOLS)]
 
 class NamedTool(Body):
     type: Literal["function"]
-    name: Name
+    name: ToolName
 
 
 class AllowedTools(Body):

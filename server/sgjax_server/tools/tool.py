@@ -7,7 +7,8 @@ from typing import Any
 
 from sgjax.errors import InvalidRequest
 
-_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+NAME = "[a-zA-Z0-9_.-]{1,64}"
+"""What names of tools are like, as a regex."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _tool(given: Any, where: str) -> Tool:
             param=where,
         )
     name = function.get("name")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
         raise InvalidRequest(
             f"{where}.function.name must have 1 to 64 letters, digits, '_', '-' or '.', not "
             f"{name!r:.100}.",
