@@ -209,9 +209,11 @@ PROMPTS = [
     completion("logprobs", 21),
     completion("logprobs", -1),
     completion("logprobs", True),
-    completion("best_of", 5, code="unsupported_parameter"),
+    Bad(COMPLETIONS, {"prompt": "a", "n": 3, "best_of": 2}, "best_of", says="smaller than n"),
+    Bad(COMPLETIONS, {"prompt": "a", "best_of": 2, "stream": True}, "best_of", says="streamed"),
     completion("best_of", 0),
-    completion("suffix", "x"),
+    completion("best_of", 129),
+    completion("suffix", "x", code="unsupported_parameter"),
     completion("lora_path", "x"),
 ]
 

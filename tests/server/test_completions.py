@@ -112,6 +112,55 @@ def test_echo_with_logprobs_scores_the_prompt(ai: openai.OpenAI, max_tokens: int
     assert found.top_logprobs[1] == {"a": logprob_of(97), "\0": logprob_of(0)}
 
 
+def test_of_best_of_the_likeliest_are_told(server: Live, ai: openai.OpenAI) -> None:
+    """A seed says where the fake model begins to recite; "b" is likelier than "c", than "d" …"""
+    server.client.reset("dcbe")
+    out = ai.completions.create(
+        model="fake", prompt=["x", "y"], n=2, best_of=4, max_tokens=1, seed=0, logprobs=0
+    )
+    drawn = [server.client.text[submit.params.seed % 5] for submit in server.client.submits]
+    assert len(drawn) == 8 and len(set(drawn)) > 2
+    for prompt in range(2):
+        best = sorted(drawn[4 * prompt :][:4])[:2]
+        told = out.choices[2 * prompt :][:2]
+        assert [choice.text for choice in told] == best
+        assert [choice.index for choice in told] == [2 * prompt, 2 * prompt + 1]
+    assert out.usage is not None and out.usage.completion_tokens == 8
+    bare = ai.completions.create(model="fake", prompt="x", best_of=4, max_tokens=1, echo=True)
+    assert len(bare.choices) == 1 and bare.choices[0].logprobs is None
+    assert bare.choices[0].text.startswith("x")
+
+
+@pytest.mark.parametrize("max_tokens", [0, 1])
+def test_an_evaluation_harness_finds_the_likelihood_of_a_continuation(
+    ai: openai.OpenAI, max_tokens: int
+) -> None:
+    """Token ids of context and continuation, in a batch: it sums what stands behind the context,
+    and calls the continuation greedy if each token's logprob is the highest of its place."""
+    contexts, continuations = [[5, 6], [7]], [[0, 0, 9], [0]]
+    prompts = [a + b for a, b in zip(contexts, continuations, strict=True)]
+    out = ai.completions.create(
+        model="fake",
+        prompt=prompts,
+        echo=True,
+        logprobs=1,
+        max_tokens=max_tokens,
+        temperature=0,
+        seed=1234,
+    )
+    assert [choice.index for choice in out.choices] == [0, 1]
+    for choice, context, continuation in zip(out.choices, contexts, continuations, strict=True):
+        found = choice.logprobs
+        assert found is not None and found.token_logprobs is not None
+        end = len(context) + len(continuation)
+        scored = found.token_logprobs[len(context) : end]
+        assert sum(scored) == pytest.approx(sum(map(logprob_of, continuation)))
+        assert found.top_logprobs is not None
+        tops = found.top_logprobs[len(context) : end]
+        is_greedy = all(own == max(top.values()) for own, top in zip(scored, tops, strict=True))
+        assert is_greedy == (set(continuation) == {0})
+
+
 def test_offsets_go_on_through_a_stream(ai: openai.OpenAI) -> None:
     stream = ai.completions.create(
         model="fake", prompt="ab", echo=True, logprobs=0, max_tokens=2, stream=True

@@ -125,6 +125,22 @@ def test_scoring_a_text_gives_the_logprobs_that_writing_it_gave(served: Served) 
     )
 
 
+def test_echo_scores_a_text_as_writing_it_did(served: Served) -> None:
+    """What evaluation harnesses do, by token ids and with a token too many."""
+    params = {"temperature": 0, "max_new_tokens": 6, "ignore_eos": True}
+    prompt = [256, *b"once upon a time"]
+    written = served.generate(input_ids=prompt, sampling_params=params, return_logprob=True)
+    expected = [value for value, _, _ in written["meta_info"]["output_token_logprobs"]]
+    body = {"prompt": [prompt + written["output_ids"]], "echo": True, "logprobs": 5}
+    for max_tokens in (0, 1):
+        answer = served.http.post("/v1/completions", json={**body, "max_tokens": max_tokens})
+        found = answer.json()["choices"][0]["logprobs"]
+        scored = found["token_logprobs"][len(prompt) : len(prompt) + 6]
+        assert scored == pytest.approx(expected, abs=1e-4)
+        for own, top in zip(scored, found["top_logprobs"][len(prompt) :], strict=False):
+            assert own == max(top.values()), "they were the likeliest"
+
+
 def test_seeded_samples_repeat_whatever_runs_beside_them(served: Served) -> None:
     params = {"seed": 5, "n": 3, "max_new_tokens": 8}
     alone = served.generate(text="abc", sampling_params=params)

@@ -1,5 +1,7 @@
 """POST /v1/completions."""
 
+import dataclasses
+import heapq
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -10,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sgjax.engine.request import FinishReason
+from sgjax.errors import InvalidRequest
 from sgjax.front.generator import Generation, Sample
 from sgjax.front.piece import Piece
 from sgjax.front.request import GenerationRequest
@@ -17,7 +20,7 @@ from sgjax.text import Tokenizer
 from sgjax_server.answers.form import GENERATES, events
 from sgjax_server.answers.openai import Completion
 from sgjax_server.body import StrictRoute
-from sgjax_server.errors import Json, Unsupported
+from sgjax_server.errors import Json
 from sgjax_server.event_template import EventTemplate
 from sgjax_server.openai_form import (
     CompletionLogprobs,
@@ -43,12 +46,7 @@ async def completions(body: CompletionBody, request: Request, service: ServiceOf
     check_model(body.model, service.model_name)
     service.check_extras(body)
     check_stream_options(body)
-    if body.best_of not in (None, body.n or 1):
-        raise Unsupported(
-            f"best_of ({body.best_of}) other than n ({body.n or 1}) is not supported: ask for n "
-            "choices and choose among them by their logprobs.",
-            param="best_of",
-        )
+    _check_best_of(body)
     form = _Form(body, service)
     if body.stream:
         generation = await service.start(form.requests, is_streamed=True)
@@ -63,11 +61,13 @@ class _Form:
         self._body = body
         self._service = service
         self._tokenizer = service.needs_tokenizer()
-        self._params = read_params(
+        params = read_params(
             body,
             service.default_sampling,
             DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         )
+        self._num_told = params.n
+        self._params = dataclasses.replace(params, n=body.best_of or params.n)
         self._head = {
             "id": new_id(body, "cmpl"),
             "object": "text_completion",
@@ -82,8 +82,8 @@ class _Form:
             prompt=prompt,
             params=self._params,
             rid=self._head["id"],
-            return_logprob=body.logprobs is not None,
-            logprob_start=0 if body.echo else None,
+            return_logprob=body.logprobs is not None or self._params.n > self._num_told,
+            logprob_start=0 if body.echo and body.logprobs is not None else None,
             top_logprobs=body.logprobs or 0,
             cache_salt=body.cache_salt or "",
             add_special_tokens=body.add_special_tokens is not False,
@@ -99,8 +99,26 @@ class _Form:
                 for index, piece in pieces:
                     usage.add(index, piece)
                     wholes[index].extend(piece)
-        answered = [choice.to_dict(whole) for choice, whole in zip(choices, wholes, strict=True)]
+        answered = [
+            choices[index].to_dict(wholes[index]) | {"index": at}
+            for at, index in enumerate(self._told(wholes))
+        ]
         return Json({**self._head, "choices": answered, "usage": usage.to_dict()})
+
+    def _told(self, wholes: list[Piece]) -> list[int]:
+        """The samples that are told of: of each prompt's `best_of` the `n` likeliest."""
+        num_drawn, num_told = self._params.n, self._num_told
+        if num_drawn == num_told:
+            return list(range(len(wholes)))
+        return [
+            index
+            for first in range(0, len(wholes), num_drawn)
+            for index in heapq.nlargest(
+                num_told,
+                range(first, first + num_drawn),
+                key=lambda index: _mean_logprob(wholes[index]),
+            )
+        ]
 
     async def events(self, generation: Generation) -> AsyncGenerator[bytes, None]:
         options = self._body.stream_options
@@ -163,6 +181,30 @@ class _Choice:
 
     def is_only_text(self, piece: Piece) -> bool:
         return not self._echo and self._logprobs is None and piece.finish is None
+
+
+def _check_best_of(body: CompletionBody) -> None:
+    num_told = body.n or 1
+    if body.best_of is None or body.best_of == num_told:
+        return
+    if body.best_of < num_told:
+        raise InvalidRequest(
+            f"best_of ({body.best_of}) must not be smaller than n ({num_told}): the n best of them "
+            "are told.",
+            param="best_of",
+        )
+    if body.stream:
+        raise InvalidRequest(
+            "Which choices are the best is known at their end: best_of above n cannot be streamed.",
+            param="best_of",
+        )
+
+
+def _mean_logprob(whole: Piece) -> float:
+    """How likely a sample is, whatever its length."""
+    logprobs = whole.logprobs.logprobs if whole.logprobs else ()
+    found = [value for value in logprobs if value is not None]
+    return sum(found) / len(found) if found else 0.0
 
 
 def _choice_fields(
