@@ -29,6 +29,7 @@ from sgjax_server.routes import (
     native,
     openai_chat,
     openai_completions,
+    parsing,
     responses,
     tokens,
 )
@@ -46,6 +47,7 @@ _ROUTES = (
     messages,
     embeddings,
     tokens,
+    parsing,
     files,
     batches,
     models,

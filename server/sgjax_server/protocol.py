@@ -6,7 +6,7 @@ accepted with a warning in the log.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
@@ -26,6 +26,7 @@ from sgjax.sampling_params import (
 from sgjax_server.constraint_bodies import ConstraintFields
 from sgjax_server.prompts import InputIds, Message, Prompts
 from sgjax_server.strict_body import Body
+from sgjax_server.tools.body import ToolChoiceBody, ToolDefinition
 
 MAX_MESSAGES = 8192
 MAX_TOOLS = 128
@@ -117,8 +118,8 @@ class ChatBody(SamplingBody):
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoiceBody | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     separate_reasoning: bool | None = None

@@ -95,8 +95,6 @@ REFUSED = [
     ("--nccl-init-addr host:1234", None),
     ("--show-time-cost", None),
     ("--load-balance-method fewest", "shortest_queue"),
-    ("--tool-call-parser llama3", None),
-    ("--reasoning-parser qwen3", None),
     ("--enable-lora", None),
     ("--lora-paths a=b", None),
     ("--speculative-algorithm EAGLE", None),

@@ -1,11 +1,13 @@
 """Tools in chats, through the app and the real openai client."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import openai
 import pytest
+from sgjax_server import reasoning, tools
 
+from sgjax.config import ReasoningParser, ToolCallParser
 from tests.server.chats import TEMPLATE, Chats, run
 
 USER: Any = [{"role": "user", "content": "Hi"}]
@@ -223,6 +225,7 @@ def _with(parameters: Any) -> dict[str, Any]:
 
 
 BAD += [
+    ({"tools": [{"function": {"name": "f", "strict": 1}}]}, "tools[0].function.strict"),
     (_with([]), "tools[0].function.parameters"),
     (_with({"type": "string"}), "tools[0].function.parameters"),
     (_with({"properties": {"a": 1}}), "tools[0].function.parameters.properties"),
@@ -274,3 +277,37 @@ def test_an_answer_by_a_schema_may_stand_in_for_calls() -> None:
         assert grammar is not None and "answer" in grammar and "get_weather" in grammar
 
     run(story, CALLS)
+
+
+def test_a_text_is_parsed_without_a_model() -> None:
+    async def story(chats: Chats) -> None:
+        body = {"text": CALLS, "tools": [NOW], "tool_call_parser": "qwen25"}
+        answer = await chats.post("/parse_function_call", body)
+        assert answer.json() == {
+            "normal_text": "Let me see.",
+            "calls": [
+                {"tool_index": -1, "name": "get_weather", "parameters": '{"city": "Paris"}'},
+                {"tool_index": 0, "name": "now", "parameters": "{}"},
+            ],
+        }
+        body = {"text": "x", "tools": [], "tool_call_parser": "other"}
+        bad = await chats.post("/parse_function_call", body)
+        assert (bad.status_code, bad.json()["error"]["param"]) == (400, "tool_call_parser")
+
+    run(story)
+
+
+def test_a_text_is_split_into_thoughts_and_answer() -> None:
+    async def story(chats: Chats) -> None:
+        body = {"text": "Hm.</think>\n\nYes.", "reasoning_parser": "deepseek-r1"}
+        answer = await chats.post("/separate_reasoning", body)
+        assert answer.json() == {"reasoning_text": "Hm.", "text": "Yes."}
+        bad = await chats.post("/separate_reasoning", {"text": "x"})
+        assert (bad.status_code, bad.json()["error"]["param"]) == (400, "reasoning_parser")
+
+    run(story)
+
+
+def test_every_format_has_its_option() -> None:
+    assert set(get_args(ToolCallParser)) == set(tools.FORMATS)
+    assert set(get_args(ReasoningParser)) == set(reasoning.FORMATS)

@@ -54,6 +54,24 @@ class Detokenized(Answer):
     prompt: str | list[str]
 
 
+class ParsedCall(Answer):
+    tool_index: int
+    """Which of the tools it calls; -1 for none of them."""
+    name: str
+    parameters: str
+    """JSON text; what a model wrote may be none."""
+
+
+class ParsedCalls(Answer):
+    normal_text: str
+    calls: list[ParsedCall]
+
+
+class SeparatedReasoning(Answer):
+    reasoning_text: str
+    text: str
+
+
 class ModelInfo(Answer):
     model_path: str
     tokenizer_path: str

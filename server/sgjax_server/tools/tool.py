@@ -125,10 +125,12 @@ def _tool(given: Any, where: str) -> Tool:
             param=f"{where}.function.name",
         )
     strict = function.get("strict")
-    if strict is not None and not isinstance(strict, bool):
-        raise InvalidRequest(
-            f"{where}.function.strict must be true or false.", param=f"{where}.function.strict"
-        )
+    for key, kind in (("strict", bool), ("description", str)):
+        if not isinstance(function.get(key), kind | None):
+            raise InvalidRequest(
+                f"{where}.function.{key} must be {'true or false' if kind is bool else 'a string'}.",
+                param=f"{where}.function.{key}",
+            )
     return Tool(name, _parameters(function.get("parameters"), where), bool(strict))
 
 
