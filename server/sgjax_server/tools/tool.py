@@ -125,11 +125,10 @@ def _tool(given: Any, where: str) -> Tool:
             param=f"{where}.function.name",
         )
     strict = function.get("strict")
-    for key, kind in (("strict", bool), ("description", str)):
+    for key, kind, words in (("strict", bool, "true or false"), ("description", str, "a string")):
         if not isinstance(function.get(key), kind | None):
             raise InvalidRequest(
-                f"{where}.function.{key} must be {'true or false' if kind is bool else 'a string'}.",
-                param=f"{where}.function.{key}",
+                f"{where}.function.{key} must be {words}.", param=f"{where}.function.{key}"
             )
     return Tool(name, _parameters(function.get("parameters"), where), bool(strict))
 
