@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from sgjax.constrained.matcher import GrammarFault, Matcher
 
 MAX_BYTES = 64 << 20
 """Of masks that are kept, for states that come again: beginnings of grammars, mostly."""
+
+
+_AT_A_TIME = 4
+"""So that one that takes long holds up few others."""
 
 
 class Mask:
@@ -34,8 +39,8 @@ class MaskFiller:
         self._num_words = -(-vocab_size // 32)
         self._max_masks = max(1, max_bytes // (4 * self._num_words))
         self._masks: OrderedDict[bytes, Mask] = OrderedDict()
-        self._wanted: queue.SimpleQueue[Mask | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Mask] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[list[Mask] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"sgjax-mask-{i}", daemon=True)
             for i in range(num_threads)
@@ -43,19 +48,28 @@ class MaskFiller:
         for thread in self._threads:
             thread.start()
 
-    def ask(self, matcher: Matcher) -> Mask:
-        """The mask of a matcher's state; it may not be done yet."""
+    def ask(self, matchers: Sequence[Matcher]) -> list[Mask]:
+        """The masks of the states of matchers; they may not be done yet."""
+        new: list[Mask] = []
+        masks = [self._mask(matcher, new) for matcher in matchers]
+        # To wake a thread takes longer than most masks: a few for each.
+        for first in range(0, len(new), _AT_A_TIME):
+            self._wanted.put(new[first : first + _AT_A_TIME])
+        while len(self._masks) > self._max_masks:
+            self._masks.popitem(last=False)
+        return masks
+
+    def _mask(self, matcher: Matcher, new: list[Mask]) -> Mask:
         mask = self._masks.get(matcher.key)
         if mask is None:
             mask = self._masks[matcher.key] = Mask(matcher, self._num_words)
-            self._wanted.put(mask)
-            self._forget_oldest()
+            new.append(mask)
         else:
             self._masks.move_to_end(matcher.key)
         return mask
 
     def wait(self, timeout_s: float) -> None:
-        """Until one more mask is done, or for so long."""
+        """Until more masks are done, or for so long."""
         try:
             self._done.get(timeout=timeout_s)
         except queue.Empty:
@@ -70,15 +84,12 @@ class MaskFiller:
         for thread in self._threads:
             thread.join()
 
-    def _forget_oldest(self) -> None:
-        while len(self._masks) > self._max_masks:
-            self._masks.popitem(last=False)
-
     def _work(self) -> None:
-        while (mask := self._wanted.get()) is not None:
-            try:
-                mask.matcher.fill(mask.bits)
-            except GrammarFault as fault:
-                mask.fault = fault
-            mask.is_done = True
-            self._done.put(mask)
+        while (masks := self._wanted.get()) is not None:
+            for mask in masks:
+                try:
+                    mask.matcher.fill(mask.bits)
+                except GrammarFault as fault:
+                    mask.fault = fault
+                mask.is_done = True
+            self._done.put(None)

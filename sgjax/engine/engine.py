@@ -39,7 +39,7 @@ from sgjax.engine.outbox import Outbox
 from sgjax.engine.programs import CompileCounter, Key, Stopwatch
 from sgjax.engine.quarantine import Quarantine
 from sgjax.engine.request import FinishReason, Request
-from sgjax.engine.results import Drawn, Output
+from sgjax.engine.results import Drawn
 from sgjax.engine.runner import LaunchedStep
 from sgjax.engine.setup import Setup, prepare
 from sgjax.engine.step_programs import describe
@@ -332,11 +332,10 @@ class Engine:
         grammars = self._grammars
         if grammars is None or not grammars.waits:
             return
-        outputs: list[Output] = []
         for draw, results, entries in grammars.read():
-            outputs += self._scheduler.update_drawn(draw, results, entries)
-        if outputs:
-            self._send(self._outbox.news(Drawn([], []), outputs))
+            drawn, outputs = self._scheduler.update_drawn(draw, results, entries)
+            if events := self._outbox.news(drawn, outputs):
+                self._send(events)
         for request, fault in grammars.draw(step):
             self._end(self._scheduler.fail([request], f"The grammar cannot go on: {fault}"))
 

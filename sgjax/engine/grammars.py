@@ -126,7 +126,8 @@ class Grammars:
         Returns the requests that cannot go on, and why.
         """
         self._forget()
-        masks = {request: self._filler.ask(request.grammar) for request in self._undrawn}
+        asked = self._filler.ask([request.grammar for request in self._undrawn])
+        masks = dict(zip(self._undrawn, asked, strict=True))
         self._wait(list(masks.values()), step)
         done = {request: mask for request, mask in masks.items() if mask.is_done}
         failed = [(request, str(mask.fault)) for request, mask in done.items() if mask.fault]

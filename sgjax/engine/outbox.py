@@ -19,7 +19,7 @@ class Outbox:
 
     def news(self, drawn: Drawn, outputs: Sequence[Output]) -> list[Event]:
         """The events for what a step gave."""
-        events: list[Event] = [self._delta(output) for output in outputs]
+        events: list[Event] = [self._delta(output) for output in outputs if self._is_news(output)]
         told = [
             (request.rid, token)
             for request, token in zip(drawn.requests, drawn.tokens, strict=True)
@@ -29,6 +29,13 @@ class Outbox:
             rids, tokens = zip(*told, strict=True)
             events.append(Tokens(list(rids), list(tokens)))
         return events
+
+    def _is_news(self, output: Output) -> bool:
+        """Whether it is more than some more tokens of a request that is not streamed."""
+        request = output.request
+        if output.finish is not None or output.prompt_logprobs is not None:
+            return True
+        return _is_told_all(request) or request not in self._num_told
 
     def last(self, request: Request) -> Delta:
         """For a request that ended between steps."""

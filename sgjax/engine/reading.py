@@ -29,6 +29,13 @@ def _to_stop(tokens: list[int], stop_ids: frozenset[int]) -> list[int]:
     return tokens
 
 
+def _is_one_more(output: Output) -> bool:
+    """Whether it is one token, not the first, and nothing else."""
+    if output.finish is not None or output.logprobs is not None:
+        return False
+    return len(output.token_ids) == 1 < output.request.num_outputs
+
+
 class _End(Protocol):
     def __call__(self, request: Request, finish: FinishReason, *, keep: bool = True) -> None: ...
 
@@ -58,13 +65,19 @@ class Reader:
 
     def drawn(
         self, requests: Sequence[Request], results: StepResults, entries: Sequence[int]
-    ) -> list[Output]:
+    ) -> tuple[Drawn, list[Output]]:
         """What requests with grammars gained: the tokens at `entries`, and what these force."""
-        outputs: list[Output] = []
+        drawn, outputs = Drawn([], []), []
         for request, entry in zip(requests, entries, strict=True):
-            if request.finish_reason is None:
-                outputs.append(self._drawn(request, results, entry))
-        return outputs
+            if request.finish_reason is not None:
+                continue
+            output = self._drawn(request, results, entry)
+            if _is_one_more(output):
+                drawn.requests.append(request)
+                drawn.tokens.extend(output.token_ids)
+            else:
+                outputs.append(output)
+        return drawn, outputs
 
     def fail(self, request: Request, message: str) -> FinishReason:
         """Ends a request that cannot go on; the cache keeps nothing that it computed."""

@@ -152,7 +152,8 @@ class ModelRunner:
         entries = [undrawn.entries[request] for request in requests]
         vector = pack_draw(requests, entries, num_logits, self._params)
         allowed = np.zeros((num_logits, self.blueprint.num_mask_words), np.int32)
-        allowed[entries] = masks
+        for entry, mask in zip(entries, masks, strict=True):
+            allowed[entry] = mask
         tokens = self._draw(undrawn.biased, allowed, vector)
         logprobs = None
         if any(request.return_logprob for request in requests):

@@ -435,11 +435,11 @@ class Scheduler:
 
     def update_drawn(
         self, draw: Draw, results: StepResults, entries: Sequence[int]
-    ) -> list[Output]:
+    ) -> tuple[Drawn, list[Output]]:
         """Books drawn tokens, those at `entries` of the results. A draw that began before
         `reset_cache` has none."""
         if draw not in self._draws:
-            return []
+            return Drawn([], []), []
         self._draws.remove(draw)
         return self._reader.drawn(draw.requests, results, entries)
 

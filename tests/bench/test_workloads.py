@@ -1,6 +1,7 @@
 import pytest
 
 from sgjax.bench.prompts import make_prompts
+from sgjax.bench.schemas import CONSTRAINTS
 from sgjax.bench.workloads import Job, Part, select, workloads
 from sgjax.errors import ConfigError
 
@@ -33,7 +34,15 @@ def test_a_group_is_all_of_its_workloads_in_their_own_order():
         "tree",
     ]
     assert [each.name for each in select(["decode-8", "decode-8"])] == ["decode-8"]
-    assert len(select(["all"])) == len(workloads())
+    bound = select(["json"])
+    assert [each.name for each in bound] == [
+        "json-character",
+        "json-survey",
+        "json-decode-64",
+        "json-beside-64",
+    ]
+    assert all(each.bound_to in CONSTRAINTS for each in bound)
+    assert len(select(["all"])) == len(workloads()) - len(bound)
 
 
 def test_unknown_workload_is_refused_with_the_nearest():
