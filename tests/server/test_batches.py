@@ -11,7 +11,7 @@ import pytest
 from openai.types import Batch
 from sgjax_server.batches import lines, registry, run
 from sgjax_server.batches.errors import StorageFailed
-from sgjax_server.batches.file_store import NewFile
+from sgjax_server.batches.new_file import NewFile
 
 from tests.server.live import TEXT, Live, live
 

@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from sgjax_server.batches import file_store
-from sgjax_server.batches.file_store import FileStore, NewFile
+from sgjax_server.batches import new_file
+from sgjax_server.batches.file_store import FileStore
+from sgjax_server.batches.new_file import NewFile
 
 from sgjax.errors import ConfigError
 from tests.server.live import Live, live
@@ -152,7 +153,7 @@ def test_a_form_may_come_byte_by_byte(http: httpx.Client, ai: openai.OpenAI) -> 
 
 
 def test_too_large_a_file_is_refused(ai: openai.OpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_store, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(new_file, "MAX_FILE_BYTES", 1000)
     with pytest.raises(openai.APIStatusError) as caught:
         upload(ai, b"a" * 1001)
     assert (caught.value.status_code, caught.value.code) == (413, "too_large")

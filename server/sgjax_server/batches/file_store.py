@@ -1,12 +1,9 @@
 """Files that clients sent and batches wrote: bytes in one folder, bounded, under names of ours.
 
-A file is `<id>`, with `<id>.json` beside it that says what it is, and `<id>.part` while it is
-written. Nothing that a client says is ever a part of a path: ids are looked up, not opened.
+Nothing that a client says is ever a part of a path: ids are looked up, not opened.
 """
 
-import asyncio
 import fcntl
-import logging
 import shutil
 import tempfile
 import time
@@ -15,28 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from sgjax.errors import ConfigError
-from sgjax_server.batches.errors import FileTooLarge, NoSuchObject, StorageFailed, StorageFull
+from sgjax_server.batches.errors import NoSuchObject, StorageFailed, StorageFull
+from sgjax_server.batches.new_file import NewFile
+from sgjax_server.batches.stored_file import StoredFile, read_stored, remove
 
-logger = logging.getLogger("sgjax.server")
-
-MAX_FILE_BYTES = 512 * 2**20
 MAX_STORED_BYTES = 16 * 2**30
 MAX_FILES = 10_000
-
-
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a file."""
-
-    id: str
-    bytes: int
-    created_at: int
-    expires_at: int | None
-    filename: str
-    """As the client calls it: shown to clients, and used for nothing else."""
-    purpose: str
 
 
 class FileStore:
@@ -94,7 +76,7 @@ class FileStore:
         """Raises NoSuchObject."""
         self._forget(self.get(file_id))
 
-    def create(self) -> "NewFile":
+    def create(self) -> NewFile:
         """A file to write.
 
         Raises:
@@ -155,7 +137,7 @@ class FileStore:
     def _forget(self, file: StoredFile) -> None:
         del self._files[file.id]
         self._num_bytes -= file.bytes
-        _remove(self._made_folder(), file.id)
+        remove(self._made_folder(), file.id)
 
     def _take_over(self, folder: Path) -> None:
         """Makes the folder ours, and finds what an earlier server left in it."""
@@ -173,91 +155,8 @@ class FileStore:
             raise ConfigError(f"--file-storage-path {folder} cannot be used: {error}.") from None
         for part in folder.glob("file-*.part"):
             part.unlink(missing_ok=True)
-        found = [file for path in folder.glob("file-*.json") if (file := _read(path)) is not None]
+        found = [
+            file for path in folder.glob("file-*.json") if (file := read_stored(path)) is not None
+        ]
         self._files = {file.id: file for file in sorted(found, key=lambda file: file.created_at)}
         self._num_bytes = sum(file.bytes for file in found)
-
-
-def _read(path: Path) -> StoredFile | None:
-    try:
-        file = msgspec.json.decode(path.read_bytes(), type=StoredFile)
-        if file.id == path.stem and path.with_suffix("").stat().st_size == file.bytes:
-            return file
-    except (OSError, msgspec.MsgspecError):
-        pass
-    logger.warning("%s says nothing of a whole file: it is left alone.", path)
-    return None
-
-
-def _remove(folder: Path, file_id: str) -> None:
-    for name in (file_id, f"{file_id}.json", f"{file_id}.part"):
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            logger.warning("%s stays behind: %s", folder / name, error)
-
-
-class NewFile:
-    """A file while it is written. Whoever has it must keep or discard it."""
-
-    def __init__(self, store: FileStore, file_id: str, part: BinaryIO):
-        self._store = store
-        self._id = file_id
-        self._part = part
-        self._num_bytes = 0
-        self._is_open = True
-
-    @property
-    def num_bytes(self) -> int:
-        return self._num_bytes
-
-    async def write(self, data: bytes) -> None:
-        """Raises FileTooLarge, StorageFull or StorageFailed."""
-        if self._num_bytes + len(data) > MAX_FILE_BYTES:
-            limit = MAX_FILE_BYTES // 2**20
-            raise FileTooLarge(f"A file may have at most {limit} MiB.", param="file")
-        self._store.take(len(data))
-        self._num_bytes += len(data)
-        try:
-            await asyncio.to_thread(self._part.write, data)
-        except OSError as error:
-            raise StorageFailed(error) from error
-
-    async def keep(self, filename: str, purpose: str, lifetime_s: int | None) -> StoredFile:
-        """It is whole. Raises StorageFailed."""
-        created_at = self._store.now()
-        file = StoredFile(
-            id=self._id,
-            bytes=self._num_bytes,
-            created_at=created_at,
-            expires_at=None if lifetime_s is None else created_at + lifetime_s,
-            filename=filename,
-            purpose=purpose,
-        )
-        try:
-            await asyncio.to_thread(self._finish, msgspec.json.encode(file))
-        except OSError as error:
-            self.discard()
-            raise StorageFailed(error) from error
-        self._is_open = False
-        self._store.end_part(self._num_bytes, file)
-        return file
-
-    def discard(self) -> None:
-        """Nothing of it stays. May be called twice, and after `keep`."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        part = Path(self._part.name)
-        try:
-            self._part.close()
-        except OSError as error:  # what was not written yet cannot be, and need not
-            logger.warning("%s could not be closed: %s", part.name, error)
-        _remove(part.parent, self._id)
-        self._store.end_part(self._num_bytes, None)
-
-    def _finish(self, said: bytes) -> None:
-        part = Path(self._part.name)
-        self._part.close()
-        part.with_suffix(".json").write_bytes(said)
-        part.rename(part.with_suffix(""))

@@ -8,7 +8,8 @@ from typing import Any, Self
 import orjson
 
 from sgjax_server.batches.batch import Batch
-from sgjax_server.batches.file_store import FileStore, NewFile
+from sgjax_server.batches.file_store import FileStore
+from sgjax_server.batches.new_file import NewFile
 
 _BLOCK_BYTES = 1 << 16
 
@@ -22,6 +23,7 @@ class OutputFile:
         self._kind = kind
         self._pending = bytearray()
         self._file: NewFile | None = None
+        self._is_over = False
         self._lock = asyncio.Lock()
 
     def add(self, custom_id: str, response: Any, error: dict[str, str] | None = None) -> None:
@@ -53,7 +55,7 @@ class OutputFile:
     async def _write(self) -> None:
         async with self._lock:
             block, self._pending = bytes(self._pending), bytearray()
-            if block:
+            if block and not self._is_over:
                 self._file = self._file or self._store.create()
                 await self._file.write(block)
 
@@ -67,5 +69,6 @@ class OutputFile:
         trace: TracebackType | None,
     ) -> None:
         """What was not kept is gone."""
+        self._is_over = True
         if self._file is not None:
             self._file.discard()

@@ -6,9 +6,10 @@ import uuid
 from sgjax.errors import InvalidRequest, QueueFull
 from sgjax_server.batches.batch import Batch
 from sgjax_server.batches.errors import NoSuchObject
-from sgjax_server.batches.file_store import FileStore, StoredFile
+from sgjax_server.batches.file_store import FileStore
 from sgjax_server.batches.gate import Gate
 from sgjax_server.batches.run import Ask, BatchRun
+from sgjax_server.batches.stored_file import StoredFile
 
 WINDOW_S = 24 * 3600
 MAX_INPUT_BYTES = 200 * 2**20
@@ -45,8 +46,8 @@ class Batches:
             QueueFull: too many batches have not ended.
             StorageFailed: the file cannot be read.
         """
-        self._make_room()
         file = self._input(input_file_id)
+        self._make_room()
         now = self._store.now()
         batch = Batch(
             id=f"batch_{uuid.uuid4().hex}",

@@ -8,7 +8,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from sgjax.errors import InvalidRequest
 from sgjax_server.batches.errors import FileTooLarge
-from sgjax_server.batches.file_store import MAX_FILE_BYTES, FileStore, NewFile
+from sgjax_server.batches.file_store import FileStore
+from sgjax_server.batches.new_file import MAX_FILE_BYTES, NewFile
 from sgjax_server.errors import BodyError, ClientGone
 
 MAX_FIELD_BYTES = 4096

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from sgjax.errors import InvalidRequest
 from sgjax_server.answers.files import DeletedFile, File, FileList
 from sgjax_server.answers.form import errors
-from sgjax_server.batches.file_store import StoredFile
+from sgjax_server.batches.stored_file import StoredFile
 from sgjax_server.batches.upload import Upload, read_upload
 from sgjax_server.errors import Json
 from sgjax_server.listing import Cursor, page
