@@ -101,7 +101,8 @@ def _all(size: _Scale) -> Iterator[Workload]:
     yield Workload("shared-prefix", "whole", _shared_prefix(size))
     yield Workload("tree", "whole", _tree(size))
     for kind in ("character", "survey"):
-        jobs = apart(size(64), size(256), 512)
+        example = Part(f"example of a {kind}", size(192))
+        jobs = tuple(Job((example, Part(f"own {i}", size(64))), 512) for i in range(size(32)))
         yield Workload(f"json-{kind}", "whole", jobs, is_rate=True, bound_to=kind)
     jobs = apart(size(64), size(1024), size(128) + 1)
     yield Workload("json-decode-64", "decode", jobs, bound_to="string")
