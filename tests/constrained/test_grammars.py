@@ -208,7 +208,7 @@ def test_what_is_drawn_in_a_tag_matches_its_schema(seed: int):
 def test_tags_made_of_special_tokens_are_those_tokens():
     begin, end = (tokenizer().tokenize_str(text, parse_special=True) for text in MARKS)
     assert len(begin) == len(end) == 1
-    special = dict(zip(MARKS, (begin[0], end[0]), strict=True))
+    special: dict[str, int] = dict(zip(MARKS, (begin[0], end[0]), strict=True))
     value = {
         "structures": [{"begin": MARKS[0], "schema": {"type": "integer"}, "end": MARKS[1]}],
         "triggers": [MARKS[0]],
