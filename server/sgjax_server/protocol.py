@@ -49,6 +49,12 @@ LogitBias = Annotated[
 ]
 Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""Kept with an object, and given back."""
+RepetitionPenalty = Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=2)]
 TopK = Annotated[
     int,
     Field(ge=-1, le=MAX_ID),
@@ -87,7 +93,7 @@ class SamplingBody(ConstraintFields):
 
     top_k: TopK | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     min_tokens: Tokens | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKEN_IDS)] | None = None
     ignore_eos: bool | None = None

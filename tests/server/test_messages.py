@@ -229,6 +229,8 @@ def test_thoughts_text_and_uses_are_blocks(
     assert first.type == "tool_use" and first.input == {"a": 1} and first.name == "add"
     assert second.type == "tool_use" and second.input == {"a": 2} and second.id != first.id
     assert out.stop_reason == "tool_use"
+    details = out.usage.output_tokens_details
+    assert details is not None and details.thinking_tokens == len("<think>Hm.</think>")
     with tools_claude.messages.stream(**ASK | {"max_tokens": 200}, tools=[TOOL]) as stream:
         final = stream.get_final_message()
     assert [block.type for block in final.content] == [block.type for block in out.content]

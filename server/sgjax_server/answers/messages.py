@@ -37,11 +37,16 @@ class ToolUseBlock(Answer):
     input: dict[str, Any]
 
 
+class ThinkingTokens(Answer):
+    thinking_tokens: int
+
+
 class MessageUsage(Answer):
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
+    output_tokens_details: ThinkingTokens | None = None
 
 
 class Message(Answer):

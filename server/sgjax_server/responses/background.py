@@ -61,17 +61,19 @@ class BackgroundRun:
         """Ends it, if it has not ended."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._generation.aclose()
         if not self.response.is_over:
-            await self._generation.aclose()
             self._tell(self.response.cancel())
             self._keep(self)
 
     async def _run(self) -> None:
+        """Nobody who is told the end finds the response not stored: between the two is no await."""
         events = tell(self.response, self._generation)
         async with aclosing(self._generation), aclosing(events):
             async for told in events:
                 self._tell(told)
-        self._keep(self)
+                if self.response.is_over:
+                    self._keep(self)
 
     def _tell(self, told: list[Told]) -> None:
         if self.log is not None:

@@ -4,7 +4,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from sgjax.front.token_ids import MAX_ID
 from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
 from sgjax_server import protocol
 from sgjax_server.constraint_bodies import ConstraintFields
@@ -13,9 +12,12 @@ from sgjax_server.protocol import (
     MAX_MESSAGES,
     MAX_TOOLS,
     Body,
+    Metadata,
     Name,
     Penalty,
+    RepetitionPenalty,
     Stop,
+    TopK,
     TopLogprobs,
 )
 from sgjax_server.responses.input import Input
@@ -134,9 +136,6 @@ Includable = Literal[
 """Only logprobs make a difference: thoughts are always in the answer, unencrypted, and of the
 others there are none."""
 
-MetadataName = Annotated[str, Field(max_length=64)]
-MetadataValue = Annotated[str, Field(max_length=512)]
-
 
 class ResponseBody(Body):
     """OpenAI's fields, then those of SGLang's that are for sampling and templates."""
@@ -170,14 +169,14 @@ class ResponseBody(Body):
         | None
     ) = None
     parallel_tool_calls: bool | None = None
-    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     truncation: Literal["auto", "disabled"] | None = None
 
-    top_k: Annotated[int, Field(ge=-1, le=MAX_ID)] | None = None
+    top_k: TopK | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None

@@ -11,7 +11,7 @@ from sgjax_server.answers.form import READS_JSON, errors
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
 from sgjax_server.listing import Cursor, page
-from sgjax_server.protocol import Body
+from sgjax_server.protocol import Body, Metadata
 from sgjax_server.routes.files import LIFETIME_S
 from sgjax_server.service import ServiceOf
 
@@ -20,8 +20,6 @@ router = APIRouter(route_class=StrictRoute)
 MAX_PAGE = 100
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
-MetadataName = Annotated[str, Field(max_length=64)]
-MetadataValue = Annotated[str, Field(max_length=512)]
 
 
 class ExpiresAfter(Body):
@@ -37,7 +35,7 @@ class BatchBody(Body):
     input_file_id: Annotated[str, Field(max_length=256)]
     endpoint: Endpoint
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[MetadataName, MetadataValue], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
 
 

@@ -71,6 +71,8 @@ class _Form:
     def __init__(self, body: MessagesBody, model: str):
         self.id = f"msg_{uuid.uuid4().hex}"
         self._model = model
+        self._stops = body.stop_sequences or ()
+        """Templates have others, which are the model's own."""
         self._blocks = Blocks(shows_thoughts=shows_thoughts(body))
         self._end: dict[str, Any] = {"stop_reason": None, "stop_sequence": None}
 
@@ -103,7 +105,7 @@ class _Form:
             return self._blocks.take(event)
         if event.reason == "abort":
             raise RequestAborted("The request was aborted.")
-        is_sequence = event.reason == "stop" and isinstance(event.finish.matched, str)
+        is_sequence = event.reason == "stop" and event.finish.matched in self._stops
         self._end = {
             "stop_reason": "stop_sequence" if is_sequence else _REASONS[event.reason],
             "stop_sequence": event.finish.matched if is_sequence else None,
@@ -126,9 +128,12 @@ def _usage(usage: Usage) -> dict[str, Any]:
     """Tokens from the cache are told apart with --enable-cache-report only."""
     found = usage.to_dict()
     cached = found.get("prompt_tokens_details", {}).get("cached_tokens", 0)
-    return {
+    out = {
         "input_tokens": found["prompt_tokens"] - cached,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": cached,
         "output_tokens": found["completion_tokens"],
     }
+    if details := found.get("completion_tokens_details"):
+        out["output_tokens_details"] = {"thinking_tokens": details["reasoning_tokens"]}
+    return out
