@@ -55,6 +55,21 @@ ReasoningParser = Literal[
     "qwen3-thinking",
     "step3",
 ]
+CHAT_TEMPLATES = (
+    "chatml",
+    "chatml-llava",
+    "gemma-it",
+    "internlm2-chat",
+    "llama-2",
+    "llama-2-chat",
+    "llama-3-instruct",
+    "llama-4",
+    "mistral",
+    "qwen",
+    "qwen2-vl",
+    "vicuna_v1.1",
+)
+"""Chat templates that go by a name: those of sgjax.text.named_templates."""
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 GROUPS = {
@@ -105,7 +120,10 @@ class ServeConfig:
         None, "model", "the name in /v1/models (default: the model's path)", rule=_NOT_EMPTY
     )
     chat_template: str | None = option(
-        None, "model", "a .jinja file instead of the model's own", rule=_NOT_EMPTY
+        None,
+        "model",
+        "a .jinja file, or a name such as chatml, instead of the model's own",
+        rule=_NOT_EMPTY,
     )
 
     mem_fraction_static: float | None = option(
@@ -331,8 +349,10 @@ def _check_load_format(load_format: str) -> None:
 
 
 def _check_chat_template(template: str | None) -> None:
-    if template is not None and not template.endswith(".jinja"):
-        raise ConfigError(
-            f"chat_template must be the path of a .jinja file, not {template!r}: named templates "
-            "and .json files are not supported yet."
-        )
+    if template is None or template.endswith(".jinja") or template in CHAT_TEMPLATES:
+        return
+    hint = " .json files are not read." if template.endswith(".json") else ""
+    raise ConfigError(
+        f"chat_template must be the path of a .jinja file, or one of {', '.join(CHAT_TEMPLATES)}, "
+        f"not {template!r}.{hint}{did_you_mean(template, list(CHAT_TEMPLATES))}"
+    )

@@ -13,51 +13,20 @@ exhausted or closed, as a Generation is; EventStream takes either.
 """
 
 import asyncio
-import dataclasses
-from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.generator import LONG_TEXT, Generation
 from sgjax.front.request import GenerationRequest
-from sgjax.sampling_params import SamplingParams
 from sgjax.text import ChatTemplate
+from sgjax_server.chat_call import ChatCall, check_kwargs, messages_of, with_stops
 from sgjax_server.chat_events import ChatMessage, Event
 from sgjax_server.chat_reader import ChatReader
 from sgjax_server.openai_form import Usage
-from sgjax_server.prompts import ROLES
 from sgjax_server.reasoning.count import State, ThoughtCount
 from sgjax_server.service import Service
 from sgjax_server.tools.scanner import PartReader
 from sgjax_server.tools.tool import ToolChoice, read_choice
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ChatCall:
-    """What is asked of a chat. Messages, tools and tool_choice have the form that they have in
-    OpenAI's chat completions: it is what templates are written for."""
-
-    messages: Sequence[dict[str, Any]]
-    params: SamplingParams
-    """Its constraint, if it has one, holds for the answer: not for thoughts, not for calls."""
-    tools: Sequence[Any] | None = None
-    tool_choice: Any = None
-    """"none", "auto", "required" or {"type": "function", "function": {"name": ...}}."""
-    parallel_tool_calls: bool = True
-    template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    reasoning_effort: str | None = None
-    """For templates that read it."""
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool = False
-    separate_reasoning: bool = True
-    """Whether thoughts come as Reasoning; else they stay in the content."""
-    stream_reasoning: bool = True
-    """Whether Reasoning comes as it grows; else in one event."""
-    rid: str | None = None
-    return_logprob: bool = False
-    top_logprobs: int = 0
-    cache_salt: str = ""
 
 
 class Chat:
@@ -72,7 +41,7 @@ class Chat:
         service.generator.check_room(call.params.n)
         self._tokenizer = service.needs_tokenizer()
         self._template = _template_of(service)
-        _check_kwargs(call.template_kwargs)
+        check_kwargs(call.template_kwargs)
         self._call = call
         self._service = service
         self._formats = service.formats
@@ -80,8 +49,8 @@ class Chat:
         self._choice = read_choice(
             call.tools, call.tool_choice, is_parallel=call.parallel_tool_calls
         )
-        self._messages = [_message(message, at) for at, message in enumerate(call.messages)]
-        self._params = call.params
+        self._messages = messages_of(call)
+        self._params = with_stops(call.params, self._template.stops, self._tokenizer)
         if self._choice is not None:
             self._check_tools(self._choice)
 
@@ -90,7 +59,7 @@ class Chat:
         tools cannot bind the output."""
         call = self._call
         if self._choice is not None and (self._choice.is_bound or call.params.is_constrained):
-            self._params = await asyncio.to_thread(self._formats.bind, call.params, self._choice)
+            self._params = await asyncio.to_thread(self._formats.bind, self._params, self._choice)
         prompt, state = self._begin(await self._render())
         return GenerationRequest(
             prompt=prompt,
@@ -232,27 +201,7 @@ class ChatGeneration:
         await self.pieces.aclose()
 
 
-def _message(message: dict[str, Any], index: int) -> dict[str, Any]:
-    """Templates know no developer: the role is the newer name of system."""
-    role = message.get("role")
-    if role not in ROLES:
-        raise InvalidRequest(
-            f"messages[{index}].role must be one of {', '.join(ROLES)}, not {role!r}.",
-            param=f"messages[{index}].role",
-        )
-    return message | {"role": "system"} if role == "developer" else message
-
-
 def _template_of(service: Service) -> ChatTemplate:
     if service.chat_template is None:
         raise InvalidRequest("This server has no chat template. Use /v1/completions.")
     return service.chat_template
-
-
-def _check_kwargs(kwargs: Mapping[str, Any]) -> None:
-    for name in ("messages", "tools", "add_generation_prompt", "continue_final_message"):
-        if name in kwargs:
-            raise InvalidRequest(
-                f"chat_template_kwargs must not have {name!r}: it is a field of the request.",
-                param="chat_template_kwargs",
-            )

@@ -1,6 +1,6 @@
 """Chat templates: messages to the prompt that a model was trained to read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jinja2
 from sgjax.errors import ConfigError, InvalidRequest
 from sgjax.text.chat_messages import normalize_messages
 from sgjax.text.checkpoint_files import read_json, read_special_tokens
+from sgjax.text.named_templates import NAMED
 from sgjax.text.template_sandbox import TEMPLATE_FAULTS, OverBudget, Refused, SandboxedTemplate
 
 COMMON_KWARGS = frozenset(("enable_thinking", "thinking", "reasoning_effort", "documents"))
@@ -32,13 +33,16 @@ class ChatTemplate:
         special_tokens: Mapping[str, str],
         *,
         problem: str | None = None,
+        stops: Sequence[str] = (),
     ):
         """`sources`: Jinja source by name: "default", maybe "tool_use" and others.
 
         Args:
             special_tokens: what templates read as `bos_token` and the like.
             problem: why there is none, to be said to whoever wants to chat.
+            stops: texts at which an answer ends, besides EOS.
         """
+        self.stops = tuple(stops)
         self._special_tokens = dict(special_tokens)
         self.source = "\n".join(sources.values())
         """All of the templates, as they are written."""
@@ -60,11 +64,14 @@ class ChatTemplate:
         A checkpoint without a template, or with a broken one, still loads: see `problem`.
 
         Raises:
-            ConfigError: `override` (a .jinja file) is missing or broken.
+            ConfigError: `override` (a .jinja file, or a name of NAMED) is missing or broken.
             CheckpointError: a JSON file of the checkpoint is damaged.
         """
         folder = Path(model_dir)
         special_tokens = read_special_tokens(folder)
+        if override in NAMED:
+            named = NAMED[str(override)]
+            return cls({"default": named.source}, special_tokens, stops=named.stops)
         if override is not None:
             return cls._of_operator(Path(override), special_tokens)
         try:

@@ -140,9 +140,14 @@ def test_pickled_checkpoints_are_refused_with_the_way_to_convert_them(load_forma
         config_of(f"--load-format {load_format}")
 
 
-@pytest.mark.parametrize("template", ["chatml", "llama-2", "own.json"])
-def test_named_chat_templates_are_refused(template: str):
-    with pytest.raises(ConfigError, match="not supported yet"):
+@pytest.mark.parametrize("template", ["chatml", "llama-2", "vicuna_v1.1"])
+def test_chat_templates_go_by_sglang_s_names(template: str):
+    assert config_of(f"--chat-template {template}").chat_template == template
+
+
+@pytest.mark.parametrize(("template", "hint"), [("own.json", ".json"), ("chat-ml", "mean chatml")])
+def test_chat_templates_that_are_no_names_are_refused(template: str, hint: str):
+    with pytest.raises(ConfigError, match=hint):
         config_of(f"--chat-template {template}")
 
 

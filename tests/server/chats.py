@@ -70,7 +70,7 @@ def run(
     text: str = "",
     *,
     special: tuple[str, ...] = (),
-    template: str = TEMPLATE,
+    template: str | ChatTemplate = TEMPLATE,
     **options: Any,
 ) -> Value:
     """Runs a story with an app whose model says `text`. Options are ServeConfig's."""
@@ -84,14 +84,16 @@ def run(
 
 @asynccontextmanager
 async def _chats(
-    text: str, special: tuple[str, ...], template: str, options: dict[str, Any]
+    text: str, special: tuple[str, ...], template: str | ChatTemplate, options: dict[str, Any]
 ) -> AsyncIterator[Chats]:
     backend = byte_tokenizer().backend
     backend.add_special_tokens(list(special))
     tokenizer = Tokenizer(backend, SPECIAL)
     engine = Reciter(text, tokenizer)
     config = ServeConfig(model_path="fake", **options)
-    app = create_app(engine, config, tokenizer, ChatTemplate({"default": template}, SPECIAL))
+    if isinstance(template, str):
+        template = ChatTemplate({"default": template}, SPECIAL)
+    app = create_app(engine, config, tokenizer, template)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://app") as http:
         yield Chats(engine, http, tokenizer)

@@ -8,6 +8,8 @@ import pytest
 from sgjax_server import reasoning, tools
 
 from sgjax.config import ReasoningParser, ToolCallParser
+from sgjax.text import ChatTemplate
+from sgjax.text.named_templates import NAMED
 from tests.server.chats import TEMPLATE, Chats, run
 
 USER: Any = [{"role": "user", "content": "Hi"}]
@@ -311,3 +313,17 @@ def test_a_text_is_split_into_thoughts_and_answer() -> None:
 def test_every_format_has_its_option() -> None:
     assert set(get_args(ToolCallParser)) == set(tools.FORMATS)
     assert set(get_args(ReasoningParser)) == set(reasoning.FORMATS)
+
+
+def test_a_named_template_brings_its_stops() -> None:
+    async def story(chats: Chats) -> None:
+        out = await chats.ai.chat.completions.create(
+            model="fake", messages=USER, stop="zz", max_tokens=99
+        )
+        assert out.choices[0].message.content == "Hello"
+        params = chats.engine.submits[-1].params
+        assert params.stop == ("zz", "<|endoftext|>")
+        assert len(params.stop_token_ids) == 1
+
+    template = ChatTemplate({"default": NAMED["chatml"].source}, {}, stops=NAMED["chatml"].stops)
+    run(story, "Hello<|endoftext|> more", special=("<|im_end|>",), template=template)
