@@ -34,17 +34,20 @@ def errors(*statuses: int, model: str = "Error") -> dict[int | str, dict[str, An
     return {each: {"description": _MEANING[each], "content": content} for each in statuses}
 
 
-def events(*models: type[Answer]) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses` where 200 may also be a stream, whose events are of these models."""
-    data = {
+def events(*models: type[Answer], says_done: bool = True) -> dict[int | str, dict[str, Any]]:
+    """A route's `responses` where 200 may also be a stream, whose events are of these models.
+
+    `says_done`: the last event is [DONE], as in OpenAI's older streams.
+    """
+    told = {
         "type": "string",
         "contentMediaType": "application/json",
         "contentSchema": {"anyOf": [reference(model.__name__) for model in (*models, Error)]},
-        "description": "JSON; but the last of OpenAI's older streams is [DONE].",
     }
+    done = [{"const": "[DONE]", "description": "The last one."}] if says_done else []
     event = {
         "type": "object",
-        "properties": {"event": {"type": "string"}, "data": data},
+        "properties": {"event": {"type": "string"}, "data": {"anyOf": [told, *done]}},
         "required": ["data"],
         "description": "One event of the stream.",
     }

@@ -36,7 +36,11 @@ _ERRORS = errors(400, 404, 413, 415, 429, 500, 503, model=AnthropicError.__name_
 _REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 
-@router.post("/v1/messages", response_model=Message, responses=_ERRORS | events(MessageEvent))
+@router.post(
+    "/v1/messages",
+    response_model=Message,
+    responses=_ERRORS | events(MessageEvent, says_done=False),
+)
 async def create_message(body: MessagesBody, request: Request, service: ServiceOf) -> Response:
     """The assistant's next message."""
     service.check_open()

@@ -34,7 +34,9 @@ MAX_EVENTS = 2**31 - 1
 
 
 @router.post(
-    "/v1/responses", response_model=ResponseObject, responses=GENERATES | events(ResponseEvent)
+    "/v1/responses",
+    response_model=ResponseObject,
+    responses=GENERATES | events(ResponseEvent, says_done=False),
 )
 async def create_response(body: ResponseBody, request: Request, service: ServiceOf) -> HttpResponse:
     """What a model says to an input. It is stored, unless `store` is false."""
@@ -55,7 +57,7 @@ async def create_response(body: ResponseBody, request: Request, service: Service
 @router.get(
     "/v1/responses/{response_id}",
     response_model=ResponseObject,
-    responses=errors(400, 404) | events(ResponseEvent),
+    responses=errors(400, 404) | events(ResponseEvent, says_done=False),
 )
 async def get_response(
     response_id: str,
