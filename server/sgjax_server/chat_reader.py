@@ -48,10 +48,13 @@ class ChatReader:
             and piece.logprobs is None
             and self._calls is None
             and (self._thoughts is None or self._thoughts.is_done)
+            and not self._held_thoughts
         )
 
     def read(self, piece: Piece) -> list[Event]:
         """The events of the next piece; the last of them is the End where it has a finish."""
+        if self.is_plain(piece):
+            return [Content(piece.text)] if piece.text else []
         is_last = piece.finish is not None
         events: list[Event] = []
         for part in self._parts(piece.text, is_last):

@@ -20,20 +20,23 @@ class _Form(NamedTuple):
     prefix: str
     item: Item
     part: Item
-    event: str
+    delta: str
+    done: str
 
 
 _MESSAGE = _Form(
     "msg",
     {"type": "message", "role": "assistant"},
     {"type": "output_text", "annotations": [], "logprobs": []},
-    "response.output_text",
+    "response.output_text.delta",
+    "response.output_text.done",
 )
 _THOUGHTS = _Form(
     "rs",
     {"type": "reasoning", "summary": []},
     {"type": "reasoning_text"},
-    "response.reasoning_text",
+    "response.reasoning_text.delta",
+    "response.reasoning_text.done",
 )
 
 
@@ -44,6 +47,7 @@ class _TextItem:
         self.form = form
         self._id = new_id(form.prefix)
         self._index = index
+        self._place = {"item_id": self._id, "output_index": index, "content_index": 0}
         self._text = ""
         self._logprobs: list[Any] = []
 
@@ -54,30 +58,27 @@ class _TextItem:
     def begin(self) -> list[Told]:
         return [
             _added(self._index, self.item("in_progress")),
-            {"type": "response.content_part.added", **self._place(), "part": self._part()},
+            {"type": "response.content_part.added", **self._place, "part": self._part()},
         ]
 
     def add(self, text: str, logprobs: Sequence[Any] = ()) -> list[Told]:
         self._text += text
-        told: Told = {"type": f"{self.form.event}.delta", **self._place(), "delta": text}
+        told: Told = {"type": self.form.delta, **self._place, "delta": text}
         if self.form is _MESSAGE:
             self._logprobs += logprobs
             told["logprobs"] = list(logprobs)
         return [told]
 
     def end(self, status: End) -> list[Told]:
-        done: Told = {"type": f"{self.form.event}.done", **self._place(), "text": self._text}
+        done: Told = {"type": self.form.done, **self._place, "text": self._text}
         if self.form is _MESSAGE:
             done["logprobs"] = self._logprobs
-        part = {"type": "response.content_part.done", **self._place(), "part": self._part()}
+        part = {"type": "response.content_part.done", **self._place, "part": self._part()}
         return [done, part, _done(self._index, self.item(status))]
 
     def _part(self) -> Item:
         part = {**self.form.part, "text": self._text}
         return part | {"logprobs": list(self._logprobs)} if self.form is _MESSAGE else part
-
-    def _place(self) -> Told:
-        return {"item_id": self._id, "output_index": self._index, "content_index": 0}
 
 
 class _CallItem:
@@ -142,6 +143,8 @@ class Output:
     def take(self, news: Event) -> list[Told]:
         """Takes in the event that follows, if it is not the End."""
         match news:
+            case Content(text, None):
+                return self._add_text(text, [])
             case Content(text, logprobs):
                 found = chat_logprobs(logprobs, self._tokenizer)
                 return self._add_text(text, found["content"] if found else [])

@@ -110,9 +110,10 @@ class Response:
         return {"type": kind, "response": self.to_dict()}
 
     def _number(self, told: list[Told]) -> list[Told]:
-        first = self._num_told
-        self._num_told += len(told)
-        return [{**each, "sequence_number": first + at} for at, each in enumerate(told)]
+        for each in told:
+            each["sequence_number"] = self._num_told
+            self._num_told += 1
+        return told
 
 
 async def tell(
