@@ -14,6 +14,7 @@ exhausted or closed, as a Generation is; EventStream takes either.
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.generator import LONG_TEXT, Generation
@@ -87,8 +88,8 @@ class Chat:
 
     async def _render(self) -> str:
         """The prompt; long chats are rendered in a thread, so that streams go on meanwhile."""
-        size = sum(len(str(message.get("content"))) for message in self._messages)
-        size += len(str(self._call.tools)) if self._choice else 0
+        size = sum(_size(message.get("content")) for message in self._messages)
+        size += _size(self._call.tools) if self._choice else 0
         return self._render_now() if size < LONG_TEXT else await asyncio.to_thread(self._render_now)
 
     def _render_now(self) -> str:
@@ -205,3 +206,11 @@ def _template_of(service: Service) -> ChatTemplate:
     if service.chat_template is None:
         raise InvalidRequest("This server has no chat template. Use /v1/completions.")
     return service.chat_template
+
+
+def _size(value: Any) -> int:
+    """About how many characters it has in a prompt; what is nested too deeply has many."""
+    try:
+        return len(str(value))
+    except RecursionError:
+        return LONG_TEXT

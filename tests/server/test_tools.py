@@ -248,6 +248,27 @@ def test_what_is_wrong_with_tools_is_said(fields: dict[str, Any], param: str) ->
     run(story, "x")
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_schema_nested_too_deeply_hurts_nobody(choice: str) -> None:
+    depth = 490
+    schema = '{"properties":{"a":' * depth + "{}" + "}}" * depth
+    tool = f'{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}'
+    fields = {"messages": USER, "max_tokens": 1, "tool_choice": choice}
+    content = f'{json.dumps(fields)[:-1]}, "tools": [{tool}]}}'
+
+    async def story(chats: Chats) -> None:
+        answer = await chats.http.post(
+            "/v1/chat/completions",
+            content=content,
+            headers={"content-type": "application/json"},
+        )
+        assert answer.status_code == (200 if choice == "auto" else 400), answer.text
+        good = await chats.post("/v1/chat/completions", {"messages": USER, "max_tokens": 1})
+        assert good.status_code == 200
+
+    run(story, "x")
+
+
 def test_tools_without_a_known_format_name_the_option() -> None:
     async def story(chats: Chats) -> None:
         with pytest.raises(openai.BadRequestError, match="--tool-call-parser") as caught:

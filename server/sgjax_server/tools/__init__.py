@@ -32,24 +32,24 @@ FORMATS: dict[str, ToolFormat] = {
     "qwen3_coder": qwen3_coder.FORMAT,
 }
 
-_SIGNS = (
-    ("<|tool_calls_section_begin|>", "kimi_k2"),
-    (f"{deepseek.BEGIN}{deepseek.CALL}function", "deepseekv3"),
-    (deepseek.BEGIN, "deepseekv31"),
-    ("<|channel|>commentary", "gpt-oss"),
-    ("<arg_key>", "glm45"),
-    ("<function=", "qwen3_coder"),
-    ("<tool_call>", "hermes"),
-    ("[TOOL_CALLS]", "mistral"),
-    ("<|python_start|>", "pythonic"),
-    ("<|python_tag|>", "llama3"),
-)
+_SIGNS = {
+    "kimi_k2": ("<|tool_calls_section_begin|>",),
+    "deepseekv3": (deepseek.BEGIN, "```json"),
+    "deepseekv31": (deepseek.BEGIN,),
+    "gpt-oss": ("<|channel|>commentary",),
+    "glm45": ("<arg_key>",),
+    "qwen3_coder": ("<function=",),
+    "hermes": ("<tool_call>",),
+    "mistral": ("[TOOL_CALLS]",),
+    "pythonic": ("<|python_start|>",),
+    "llama3": ("<|python_tag|>",),
+}
 """What only a chat template that writes calls in this format has in it; the first that fits."""
 
 
 def guess_format(template_source: str) -> ToolFormat | None:
     """The format of calls that a chat template shows to its model; None if it cannot be told."""
-    for sign, name in _SIGNS:
-        if sign in template_source:
+    for name, signs in _SIGNS.items():
+        if all(sign in template_source for sign in signs):
             return FORMATS[name]
     return None

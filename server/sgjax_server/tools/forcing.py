@@ -1,9 +1,9 @@
 """The grammar of calls that must be, or must be such as their schemas say."""
 
-import json
 import re
 
 from sgjax.constrained import grammar_of
+from sgjax.constraint_fields import json_text
 from sgjax.errors import InvalidRequest
 from sgjax.sampling_params import SamplingParams
 from sgjax_server.tools.format import NAME, NUMBER, CallForm, closed
@@ -88,7 +88,8 @@ def check_schemas(choice: ToolChoice) -> None:
         if not (choice.is_forced or tool.is_strict):
             continue
         try:
-            grammar_of(SamplingParams(json_schema=json.dumps(closed(tool.parameters))))
+            schema = json_text("parameters", closed(tool.parameters))
+            grammar_of(SamplingParams(json_schema=schema))
         except InvalidRequest as error:
             raise InvalidRequest(
                 f"The parameters of tool {tool.name!r} cannot bind its calls: {error}",

@@ -1,6 +1,7 @@
 """JSON as models write it, passed on while it comes."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -163,12 +164,18 @@ def json_call(source: Source, is_name: Callable[[str], bool] = bool) -> Reading[
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text; Ellipsis if it is none."""
+    """The value of a JSON text; Ellipsis if it is none, or could not be written as JSON again."""
     try:
-        return json.loads(text, strict=False, parse_constant=_refuse)
+        value = json.loads(text, strict=False, parse_constant=_refuse, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return ...
+    return value
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text)
+
+
+def _refuse(text: str) -> Any:
+    raise ValueError(text)

@@ -132,7 +132,8 @@ def kinds_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[
         return kinds_of(_resolved(reference, root), root, depth + 1)
     if "type" in schema:
         said = schema["type"]
-        return frozenset([said] if isinstance(said, str) else said)
+        names = said if isinstance(said, list) else [said]
+        return frozenset(name for name in names if isinstance(name, str))
     if isinstance(
         values := schema.get("enum", [schema["const"]] if "const" in schema else None), list
     ):

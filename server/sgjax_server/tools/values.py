@@ -4,6 +4,8 @@ import ast
 import json
 from typing import Any
 
+from sgjax_server.tools.json_text import loads
+
 _NAMES = {"true": True, "false": False, "null": None}
 
 
@@ -11,7 +13,7 @@ def python_value(text: str) -> Any:
     """The value of a literal, if JSON can say it; else Ellipsis. JSON's names may stand in it."""
     try:
         tree = _Names().visit(ast.parse(text.strip(), mode="eval"))
-        return json.loads(json.dumps(ast.literal_eval(tree), allow_nan=False))
+        return loads(json.dumps(ast.literal_eval(tree), allow_nan=False))
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ...
 

@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgjax_server import reasoning
 from sgjax_server.chat_events import ChatMessage, Event
 from sgjax_server.chat_reader import ChatReader
-from sgjax_server.tools import FORMATS
+from sgjax_server.tools import FORMATS, guess_format
 from sgjax_server.tools.scanner import PartReader
 from sgjax_server.tools.tool import Tools, read_tools
 
@@ -95,5 +96,39 @@ def test_an_output_that_is_cut_off_is_no_whole_call(
 def test_no_text_breaks_a_parser(name: str, data: st.DataObject) -> None:
     words = sorted({*FORMATS[name].markers, *"{}[]()\"'\\,:=; \n", "now", "name", '"arguments"'})
     words += ['{"name": "now", ', '"arguments": {', "<function=", "<parameter=", ">", "to=", "```"]
+    words += ['"\\ud800"', "1e999", "NaN", "-1", "f(a=", "functions.now:0", "get_weather"]
+    words += ["<arg_key>a</arg_key>", "<arg_value>", "\x00", "None"]
     text = data.draw(st.lists(st.sampled_from(words), max_size=12))
-    assert message_of(name, text) == message_of(name, ["".join(text)])
+    message = message_of(name, text)
+    assert message == message_of(name, ["".join(text)])
+    orjson.dumps([message.content, [(call.name, call.arguments) for call in message.calls]])
+
+
+ODD = ['"\\ud800"', "1e999", "NaN", "1" * 5000, "[" * 3000, '{"a": 1e999}']
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_odd_values_are_told_as_json(value: str) -> None:
+    schema: Any = {"properties": {"x": {"type": [{}]}, "y": {"$ref": "http://a/b"}, "z": True}}
+    tools = read_tools([{"type": "function", "function": {"name": "f", "parameters": schema}}])
+    tags = "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key in "xyz")
+    texts = {
+        "pythonic": f"[f(x={value}, y=1)]" if "[[" not in value else "[f(x='[[', y=1)]",
+        "qwen3_coder": f"<function=f>\n{tags}</function>",
+        "hermes": f'<tool_call>{{"name": "f", "arguments": {json.dumps(value)}}}</tool_call>',
+    }
+    for name, text in texts.items():
+        (call,) = message_of(name, [text], tools=tools).calls
+        assert isinstance(orjson.loads(orjson.dumps(call.arguments)), str)
+        json.loads(call.arguments)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_template_shows_the_format_by_the_words_that_calls_are_written_with(name: str) -> None:
+    form = FORMATS[name].form(())
+    words = [form.opening, form.begin, form.end, *FORMATS[name].markers]
+    assert guess_format(f"{{{{ '{''.join(words)}' }}}}") is FORMATS[name]
+
+
+def test_other_templates_show_none() -> None:
+    assert guess_format("{% for m in messages %}{{ m.content }}{% endfor %}") is None
