@@ -23,7 +23,7 @@ def json_arguments_of(tool: Tool, lark: Lark) -> str:
 def closed(parameters: Any) -> dict[str, Any]:
     """The schema, of which the properties are all there are unless it says otherwise."""
     schema = {"type": "object", **parameters}
-    if schema.get("properties") and not schema.keys() & {"patternProperties", "$ref", "allOf"}:
+    if "properties" in schema and not schema.keys() & {"patternProperties", "$ref", "allOf"}:
         schema.setdefault("additionalProperties", False)
     return schema
 

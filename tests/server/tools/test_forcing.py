@@ -41,6 +41,7 @@ def check(message: ChatMessage) -> None:
     for call in message.calls:
         arguments = json.loads(call.arguments)
         jsonschema_rs.validate(SCHEMAS[call.name], arguments)
+        assert set(arguments) <= set(SCHEMAS[call.name]["properties"])
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])
