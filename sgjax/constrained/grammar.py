@@ -1,5 +1,7 @@
 """What SamplingParams bind the output to, as the text of an llguidance grammar."""
 
+from collections.abc import Mapping
+
 from sgjax.constrained.ebnf import ebnf_grammar
 from sgjax.constrained.json_options import JsonWhitespace
 from sgjax.constrained.json_schema import json_schema_grammar
@@ -10,13 +12,23 @@ from sgjax.sampling_params import SamplingParams
 __all__ = ["JsonWhitespace", "grammar_of"]
 
 
+NO_TOKENS: Mapping[str, int] = {}
+
+
 def grammar_of(
-    params: SamplingParams, *, json_whitespace: JsonWhitespace = "compact"
+    params: SamplingParams,
+    *,
+    json_whitespace: JsonWhitespace = "compact",
+    special_tokens: Mapping[str, int] = NO_TOKENS,
 ) -> str | None:
     """The grammar that the output must match, or None if nothing binds it.
 
     It takes a millisecond for most, and half a second for the largest schemas: other threads run
     meanwhile, an event loop does not.
+
+    Args:
+        special_tokens: ids of the tokens that are no text to llguidance (`special_to_llguidance`):
+            tags that begin or end with one are bound to it. Nothing else looks for them.
 
     Raises:
         InvalidRequest: the constraint is malformed, too large, or cannot be met; `param` is the
@@ -31,5 +43,5 @@ def grammar_of(
     if params.ebnf is not None:
         return ebnf_grammar(params.ebnf, json_whitespace)
     if params.structural_tag is not None:
-        return structural_tag_grammar(params.structural_tag, json_whitespace)
+        return structural_tag_grammar(params.structural_tag, json_whitespace, special_tokens)
     return None

@@ -2,7 +2,19 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+
+def special_to_llguidance(
+    added_tokens: Mapping[str, int], is_special: Callable[[int], bool]
+) -> dict[str, int]:
+    """Those of a tokenizer's added tokens that are no text to llguidance: it takes all that look
+    like <this> for special ones too."""
+    return {
+        token: number
+        for token, number in added_tokens.items()
+        if is_special(number) or (token.startswith("<") and token.endswith(">"))
+    }
 
 
 def quoted(text: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sgjax.constrained.schema_tree import Schema, is_local, target
 
-MAX_ALTERNATIVES = 256
 _MAX_HOPS = 16
 _ALL_TYPES = frozenset(("array", "boolean", "null", "number", "object", "string"))
 
@@ -17,7 +16,7 @@ _ALL_TYPES = frozenset(("array", "boolean", "null", "number", "object", "string"
 def with_any_of(schema: dict[str, Any], root: Schema) -> dict[str, Any]:
     """A schema with its oneOf replaced by an anyOf that means the same, if there is one."""
     parts = schema.get("oneOf")
-    if not isinstance(parts, list) or not 0 < len(parts) <= MAX_ALTERNATIVES:
+    if not isinstance(parts, list) or not parts:
         return schema
     seen = [_followed(part, root) for part in parts]
     if not all(are_apart(a, b, root) for a, b in itertools.combinations(seen, 2)):

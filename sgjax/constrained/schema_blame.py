@@ -9,7 +9,9 @@ from sgjax.constrained.part import Part
 from sgjax.constrained.schema_tree import Schema, children, is_local, plain_ref, rebuilt, target
 
 MAX_TRIES = 300
-"""Parts that are tried by themselves. Past that the error speaks of the smallest found so far."""
+MAX_TRIED_CHARACTERS = 32 << 20
+"""Parts that are tried by themselves, and the text of all these tries. Past that the error speaks
+of the smallest found so far."""
 
 Path = tuple[str | int, ...]
 
@@ -26,7 +28,7 @@ def blame(part: Part, root: Schema, fault: str, fault_of: Callable[[str], str]) 
     path: Path = ()
     schema: Schema = root
     seen: set[Path] = {path}
-    tries = MAX_TRIES
+    tries = min(MAX_TRIES, MAX_TRIED_CHARACTERS // len(_alone(document, path)))
     found = True
     while found:
         found = False

@@ -14,7 +14,10 @@ from sgjax.constrained.schema_formats import check_format
 from sgjax.constrained.schema_tree import Schema, is_local, target, walk
 
 MAX_PROPERTIES = 5000
-MAX_PROPERTIES_OF_ONE = 1000
+MAX_PAIRS = 20_000
+"""Of alternatives of all oneOf: each pair is compared."""
+MAX_ENTRIES = {"properties": 1000, "patternProperties": 64, "required": 1000, "allOf": 256}
+"""In one place. The time for these grows with the square of their number."""
 MAX_MULTIPLE = 10_000
 """Digits of a multipleOf, read as an integer. A grammar has a state for each remainder."""
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
@@ -24,30 +27,51 @@ JSON_ESCAPES = "\b\f\n\r\t"
 
 def check_schema(part: Part, schema: Schema) -> None:
     """Raises InvalidRequest, which says of which part. What it does not find may still be wrong."""
-    num_properties = 0
+    num_properties = num_pairs = 0
     multiples: list[int] = []
     for place, found in walk(schema, part):
         if not isinstance(found, dict | bool):
             raise place.refuse(f"a schema is an object or a bool, not {_shown(found)}.")
         if isinstance(found, bool):
             continue
+        for keyword, limit in MAX_ENTRIES.items():
+            _check_count(place / keyword, found.get(keyword), limit)
         for keyword, check in _CHECKS.items():
             if keyword in found:
                 check(place / keyword, found[keyword])
         _check_min_properties(place, found)
         num_properties += len(found.get("properties", ()))
+        num_pairs += _num_pairs(found.get("oneOf"))
         if "multipleOf" in found:
             multiples.append(_digits(place / "multipleOf", found["multipleOf"]))
+    _check_totals(part, num_properties, num_pairs, multiples)
+    _check_refs(part, schema)
+
+
+def _check_totals(part: Part, num_properties: int, num_pairs: int, multiples: list[int]) -> None:
     if num_properties > MAX_PROPERTIES:
         raise part.refuse(
             f"it has {num_properties} properties in all, but at most {MAX_PROPERTIES} are read."
+        )
+    if num_pairs > MAX_PAIRS:
+        raise part.refuse(
+            f"the alternatives of all oneOf in it make {num_pairs} pairs, but at most {MAX_PAIRS} "
+            "are compared: a oneOf of 200. Use anyOf."
         )
     if math.lcm(*multiples) > MAX_MULTIPLE:
         raise part.refuse(
             "the least common multiple of all multipleOf in it, without their decimal points, may "
             f"be at most {MAX_MULTIPLE}."
         )
-    _check_refs(part, schema)
+
+
+def _check_count(place: Part, value: Any, limit: int) -> None:
+    if isinstance(value, dict | list) and len(value) > limit:
+        raise place.refuse(f"at most {limit} entries are read here, not {len(value)}.")
+
+
+def _num_pairs(value: Any) -> int:
+    return len(value) * (len(value) - 1) // 2 if isinstance(value, list) else 0
 
 
 def _check_refs(part: Part, schema: Schema) -> None:
@@ -84,10 +108,6 @@ def _check_type(place: Part, value: Any) -> None:
 def _check_properties(place: Part, value: Any) -> None:
     if not isinstance(value, dict):
         raise place.refuse(f"this must be an object, not {_shown(value)}.")
-    if len(value) > MAX_PROPERTIES_OF_ONE:
-        raise place.refuse(
-            f"an object may have {MAX_PROPERTIES_OF_ONE} named properties, not {len(value)}."
-        )
     _check_writable(place, list(value))
 
 

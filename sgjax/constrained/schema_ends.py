@@ -5,7 +5,7 @@ from typing import Any
 from sgjax.constrained.part import Part
 from sgjax.constrained.schema_tree import Schema, is_local, target, walk
 
-_MAX_ROUNDS = 32
+_MAX_ROUNDS = 16
 """After so many the rest is taken to end: no schema that anybody means takes as long."""
 
 

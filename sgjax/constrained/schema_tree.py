@@ -79,7 +79,7 @@ def pointer_keys(ref: str) -> list[str]:
 
 def plain_ref(ref: str) -> str:
     """The reference with all characters that are not ASCII in the way of addresses."""
-    return "#" + "".join(f"/{quote(_escaped(key), safe='~')}" for key in pointer_keys(ref))
+    return "#" + "".join(f"/{quote(_escaped(key), safe='~$')}" for key in pointer_keys(ref))
 
 
 def _escaped(key: str) -> str:

@@ -10,11 +10,9 @@ from sgjax.constrained.json_options import JsonWhitespace
 from sgjax.constrained.part import Part, read_json
 from sgjax.constrained.tag_formats import TagFormats
 
-NO_TOKENS: Mapping[str, int] = {}
-
 
 def structural_tag_grammar(
-    text: str, whitespace: JsonWhitespace, special_tokens: Mapping[str, int] = NO_TOKENS
+    text: str, whitespace: JsonWhitespace, special_tokens: Mapping[str, int]
 ) -> str:
     """The grammar of the field `structural_tag`.
 

@@ -6,6 +6,7 @@ import functools
 
 from sgjax.constrained import grammar_of
 from sgjax.constrained.grammar import JsonWhitespace
+from sgjax.constrained.lark import special_to_llguidance
 from sgjax.constraint_fields import CONSTRAINTS
 from sgjax.errors import InvalidRequest
 from sgjax.front.request import GenerationRequest
@@ -33,12 +34,18 @@ async def read_grammar(
             "--skip-tokenizer-init."
         )
     constraints = {name: getattr(params, name) for name in CONSTRAINTS}
-    grammar = await asyncio.to_thread(_grammar, tuple(constraints.items()), whitespace)
+    special = _special_tokens(tokenizer) if params.structural_tag is not None else ()
+    grammar = await asyncio.to_thread(_grammar, tuple(constraints.items()), whitespace, special)
     after = request.grammar_after
     return grammar, tokenizer.encode(after, add_special_tokens=False) if after else []
 
 
 @functools.lru_cache(_MAX_KEPT)
-def _grammar(constraints: tuple, whitespace: JsonWhitespace) -> str | None:
+def _grammar(constraints: tuple, whitespace: JsonWhitespace, special: tuple) -> str | None:
     params = dataclasses.replace(SamplingParams(), **dict(constraints))
-    return grammar_of(params, json_whitespace=whitespace)
+    return grammar_of(params, json_whitespace=whitespace, special_tokens=dict(special))
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[tuple[str, int], ...]:
+    found = special_to_llguidance(tokenizer.added_tokens, tokenizer.is_special)
+    return tuple(found.items())

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from sgjax.constrained import grammar_of
-from sgjax.constrained.structural_tag import structural_tag_grammar
 from sgjax.sampling_params import SamplingParams
 from tests.constrained.schemas import faults
 from tests.constrained.walk import accepts, tokenizer, walk
@@ -213,7 +212,8 @@ def test_tags_made_of_special_tokens_are_those_tokens():
         "structures": [{"begin": MARKS[0], "schema": {"type": "integer"}, "end": MARKS[1]}],
         "triggers": [MARKS[0]],
     }
-    grammar = structural_tag_grammar(json.dumps(value), "compact", special)
+    params = SamplingParams.from_dict({"structural_tag": value})
+    grammar = grammar_of(params, special_tokens=special) or ""
     text = tokenizer().tokenize_str("so ")
     number = tokenizer().tokenize_str("12")
     assert takes(grammar, [*text, *begin, *number, *end, *text])

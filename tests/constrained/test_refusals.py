@@ -52,10 +52,10 @@ SCHEMAS = [
     schema("nested 64 deep", nested(70)),
     schema("nested 64 deep", nested(20_000)),
     schema(
-        "at /properties: an object may have 1000",
+        "at /properties: at most 1000 entries",
         {"properties": properties(2000)},
     ),
-    schema("at /properties: an object may have 1000", {"properties": properties(20_000)}),
+    schema("at /properties: at most 1000 entries", {"properties": properties(20_000)}),
     schema("has 262163 bytes, but at most 262144 are read", {"const": "x" * 262_150}),
     schema(
         "has 6000 properties in all",
@@ -106,6 +106,10 @@ SCHEMAS = [
     schema("at /$defs/a", {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}),
     schema("only one alternative of oneOf", {"oneOf": [{"type": "number"}, {"type": "integer"}]}),
     schema("only one alternative of oneOf", {"oneOf": [A, {"type": "object"}]}),
+    schema("make 44850 pairs", {"oneOf": [{"const": number} for number in range(300)]}),
+    schema("at /required: at most 1000", {"required": list(map(str, range(2000)))}),
+    schema("at /allOf: at most 256", {"allOf": [{}] * 300}),
+    schema("at /patternProperties: at most 64", {"patternProperties": properties(65)}),
     schema(
         "at /multipleOf: without its decimal point", {"type": "integer", "multipleOf": 99_999_999}
     ),
