@@ -337,7 +337,7 @@ class Engine:
             if events := self._outbox.news(drawn, outputs):
                 self._send(events)
         for request, fault in grammars.draw(step):
-            self._end(self._scheduler.fail([request], f"The grammar cannot go on: {fault}"))
+            self._end(self._scheduler.fail_grammar(request, fault))
 
     def _end(self, requests: list[Request]) -> None:
         if requests:

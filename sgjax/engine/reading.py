@@ -79,12 +79,17 @@ class Reader:
                 outputs.append(output)
         return drawn, outputs
 
-    def fail(self, request: Request, message: str) -> FinishReason:
+    def fail(self, request: Request, message: str, *, is_own_fault: bool = False) -> FinishReason:
         """Ends a request that cannot go on; the cache keeps nothing that it computed."""
-        finish = FinishReason("abort", message=message, failed=True)
+        finish = FinishReason("abort", message=message, failed=True, is_own_fault=is_own_fault)
         self._stats.failed_requests += 1
         self._end(request, finish, keep=False)
         return finish
+
+    def fail_grammar(self, request: Request, fault: str) -> FinishReason:
+        """Ends a request whose grammar is too much work."""
+        message = f"The grammar cannot go on: {fault.strip().rstrip('.')}. Simplify it."
+        return self.fail(request, message, is_own_fault=True)
 
     def force(self, request: Request) -> tuple[list[int], FinishReason | None]:
         """Adds the tokens that the request's grammar leaves no choice of; and why it ends with
@@ -122,7 +127,7 @@ class Reader:
         try:
             request.grammar.advance(tokens)
         except GrammarFault as fault:
-            return self.fail(request, f"The grammar cannot go on: {fault}")
+            return self.fail_grammar(request, str(fault))
         finish = finish_reason(request, tokens[-1])
         if finish is None and request.grammar.has_ended:
             finish = FinishReason("stop")

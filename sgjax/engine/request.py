@@ -133,8 +133,10 @@ class FinishReason:
     matched: int | str | None = None
     length: int | None = None
     message: str | None = None
-    """For an abort: what happened. For a failure of the engine too, with `failed` set."""
+    """For an abort: what happened. For a failure too, with `failed` set."""
     failed: bool = False
+    is_own_fault: bool = False
+    """Whether the request brought the failure on itself: its grammar is too much work, say."""
 
     def to_dict(self) -> dict[str, Any]:
         """SGLang's form, for meta_info."""

@@ -443,6 +443,13 @@ class Scheduler:
         self._draws.remove(draw)
         return self._reader.drawn(draw.requests, results, entries)
 
+    def fail_grammar(self, request: Request, fault: str) -> list[Request]:
+        """Ends a request whose grammar cannot go on; those that ended: it, unless it had."""
+        if request.finish_reason is not None:
+            return []
+        self._reader.fail_grammar(request, fault)
+        return [request]
+
     def _owe(self, request: Request) -> None:
         """Known tokens were added to a running request: they are computed like a prompt's."""
         request.is_undrawn = False

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sgjax.engine.messages import Delta, Logprobs, Submit
 from sgjax.engine.request import FinishReason
-from sgjax.errors import RequestFailed
+from sgjax.errors import InvalidRequest, RequestFailed
 from sgjax.front.piece import Piece, first_entries
 from sgjax.text import TextStream, Tokenizer
 
@@ -60,7 +60,8 @@ class SampleStream:
         """The delta as text; a stop token at its end is trimmed."""
         text, ids, finish, logprobs = "", delta.token_ids, delta.finish, delta.logprobs
         if finish is not None and finish.failed:
-            raise RequestFailed(finish.message or "The engine failed on this request.")
+            kind = InvalidRequest if finish.is_own_fault else RequestFailed
+            raise kind(finish.message or "The engine failed on this request.")
         if self._text is not None:
             is_stop_token = finish is not None and isinstance(finish.matched, int)
             text, count, stop = self._text.feed(ids, ends_with_stop_token=is_stop_token)

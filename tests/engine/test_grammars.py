@@ -11,7 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
-from sgjax.constrained.matcher import Matcher
+from sgjax.constrained.matcher import GrammarFault, Matcher
 from sgjax.engine.runner import LaunchedStep
 from tests.engine.lockstep import Lockstep, joined
 from tests.tiny import TinyLlama
@@ -228,6 +228,41 @@ def test_logits_without_a_finite_value_fail_their_request_alone(engine, monkeypa
         engine.submit(rid, BASE[:5], grammar=GRAMMARS[1], logprobs=False)
     engine.finish()
     assert engine.deltas["bad"].finish.failed
+    assert engine.deltas["good"].finish.type in ("length", "stop")
+
+
+def test_a_grammar_that_is_too_much_work_fails_its_request_alone(engine, monkeypatch):
+    engine.forget()
+    fill, advance = Matcher.fill, Matcher.advance
+
+    def failing(matcher, *args):
+        if matcher.name == "bad fill":
+            raise GrammarFault("too many states.")
+        return fill(matcher, *args)
+
+    def failing_to_advance(matcher, tokens):
+        if matcher.name == "bad advance":
+            raise GrammarFault("too many items")
+        return advance(matcher, tokens)
+
+    take = engine.setup.grammars.take
+
+    def named(compiled):
+        request = take(compiled)
+        request.grammar.name = request.rid
+        request.grammar._key += request.rid.encode()
+        return request
+
+    monkeypatch.setattr(engine.setup.grammars, "take", named)
+    monkeypatch.setattr(Matcher, "fill", failing)
+    monkeypatch.setattr(Matcher, "advance", failing_to_advance)
+    for rid in ("bad fill", "good", "bad advance"):
+        engine.submit(rid, BASE[:5], grammar=GRAMMARS[1], logprobs=False)
+    engine.finish()
+    for rid in ("bad fill", "bad advance"):
+        finish = engine.deltas[rid].finish
+        assert (finish.failed, finish.is_own_fault) == (True, True)
+        assert finish.message.startswith("The grammar cannot go on: too many")
     assert engine.deltas["good"].finish.type in ("length", "stop")
 
 
