@@ -13,7 +13,7 @@ from sgjax.front.request import GenerationRequest
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
 
-_MAX_KEPT = 256
+_MAX_KEPT = 64
 
 
 async def read_grammar(
