@@ -10,9 +10,11 @@ import pytest
 from tests.server.live import Live
 
 RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
+INPUT = "/v1/responses/input_tokens"
 GOOD: dict[str, dict[str, Any]] = {
     RESPONSES: {"input": "Hi", "max_output_tokens": 2},
     MESSAGES: {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2},
+    INPUT: {"input": "Hi"},
     COUNT: {"messages": [{"role": "user", "content": "Hi"}]},
 }
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {}}
@@ -46,6 +48,9 @@ def block(**fields: Any) -> list[dict[str, Any]]:
 
 
 RESPONSE_CASES = [
+    Bad(INPUT, {}, "input", "required"),
+    Bad(INPUT, {"input": "a", "previous_response_id": "resp_1"}, "previous_response_id", "resp_1"),
+    Bad(INPUT, {"input": "a", "truncation": "auto"}, "truncation", "not served"),
     Bad(RESPONSES, {}, "input", "required"),
     response("input", 7, "a string or a list"),
     response("input", []),

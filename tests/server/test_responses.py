@@ -386,3 +386,14 @@ def test_effort_is_shown_to_the_template(tooled: Live, tools_ai: openai.OpenAI) 
     assert prompt_of(tooled) == "[user]Hi[assistant]low"
     tools_ai.responses.create(model="fake", input="Hi", reasoning={"effort": "none"})
     assert prompt_of(tooled) == "[user]Hi[assistant]Falsenone"
+
+
+def test_input_tokens_are_counted_as_the_engine_reads_them(server: Live, ai: openai.OpenAI) -> None:
+    first = ai.responses.create(model="fake", input="Hi", max_output_tokens=3)
+    how: Any = {"model": "fake", "input": "More?", "previous_response_id": first.id}
+    num_asked = len(server.client.submits)
+    counted = ai.responses.input_tokens.count(**how, instructions="Be brief.")
+    assert len(server.client.submits) == num_asked
+    out = ai.responses.create(**how, instructions="Be brief.")
+    assert out.usage is not None and counted.input_tokens == out.usage.input_tokens
+    assert counted.object == "response.input_tokens"

@@ -140,6 +140,11 @@ class ResponseObject(Answer):
     usage: ResponseUsage | None
 
 
+class InputTokens(Answer):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
 class DeletedResponse(Answer):
     id: str
     object: Literal["response"]

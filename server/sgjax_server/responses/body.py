@@ -1,4 +1,4 @@
-"""The body of POST /v1/responses."""
+"""The bodies of POST /v1/responses and /v1/responses/input_tokens."""
 
 from typing import Annotated, Any, Literal
 
@@ -137,8 +137,8 @@ Includable = Literal[
 others there are none."""
 
 
-class ResponseBody(Body):
-    """OpenAI's fields, then those of SGLang's that are for sampling and templates."""
+class PromptBody(Body):
+    """What decides the prompt."""
 
     model: str | None = None
     input: Annotated[
@@ -149,15 +149,6 @@ class ResponseBody(Body):
     ]
     instructions: str | None = None
     previous_response_id: Name | None = None
-    store: bool | None = None
-    background: bool | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_logprobs: TopLogprobs | None = None
-    include: Annotated[list[Includable], Field(max_length=64)] | None = None
     text: TextConfig | None = None
     reasoning: ReasoningConfig | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
@@ -169,8 +160,27 @@ class ResponseBody(Body):
         | None
     ) = None
     parallel_tool_calls: bool | None = None
-    metadata: Metadata | None = None
     truncation: Literal["auto", "disabled"] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+
+
+class CountBody(PromptBody):
+    """POST /v1/responses/input_tokens."""
+
+
+class ResponseBody(PromptBody):
+    """POST /v1/responses: OpenAI's fields, then those of SGLang's that are for sampling."""
+
+    store: bool | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: TopLogprobs | None = None
+    include: Annotated[list[Includable], Field(max_length=64)] | None = None
+    metadata: Metadata | None = None
 
     top_k: TopK | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -179,7 +189,6 @@ class ResponseBody(Body):
     repetition_penalty: RepetitionPenalty | None = None
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    chat_template_kwargs: Annotated[dict[str, Any], Field(max_length=64)] | None = None
     cache_salt: Annotated[str, Field(max_length=256)] | None = None
 
 

@@ -1,5 +1,6 @@
 """What a body asks for: the call of a chat, and what the answer repeats of it."""
 
+import dataclasses
 from typing import Any
 
 from sgjax.errors import InvalidRequest
@@ -12,6 +13,7 @@ from sgjax_server.responses.body import (
     AllowedTools,
     FunctionTool,
     NamedTool,
+    PromptBody,
     ResponseBody,
     SchemaFormat,
 )
@@ -32,13 +34,7 @@ _SAMPLING = (
 
 
 def check(body: ResponseBody) -> None:
-    """Raises InvalidRequest where fields do not go together, or Unsupported."""
-    if body.truncation == "auto":
-        raise Unsupported(
-            "truncation 'auto' is not served: nothing is left out of an input that is too long. "
-            "Leave truncation out, and shorten the input where it does not fit.",
-            param="truncation",
-        )
+    """Raises InvalidRequest where fields do not go together."""
     if body.background and body.store is False:
         raise InvalidRequest(
             "background needs store: a response that is not stored could never be read. Leave "
@@ -64,8 +60,19 @@ def params_of(body: ResponseBody, service: Service) -> SamplingParams:
     return SamplingParams.from_dict({**service.default_sampling, **said, **bound, **limit})
 
 
-def call_of(body: ResponseBody, params: SamplingParams, items: list[Item], rid: str) -> ChatCall:
-    """The chat that is asked for. `items`: all of the conversation so far."""
+def call_of(body: PromptBody, params: SamplingParams, items: list[Item]) -> ChatCall:
+    """The chat that is asked for. `items`: all of the conversation so far.
+
+    Raises:
+        InvalidRequest: items or tools do not go together.
+        Unsupported: the input should be cut where it is too long.
+    """
+    if body.truncation == "auto":
+        raise Unsupported(
+            "truncation 'auto' is not served: nothing is left out of an input that is too long. "
+            "Leave truncation out, and shorten the input where it does not fit.",
+            param="truncation",
+        )
     tools, choice = _tools(body)
     effort = None if body.reasoning is None else body.reasoning.effort
     thinking = {"enable_thinking": False, "thinking": False} if effort == "none" else {}
@@ -77,6 +84,13 @@ def call_of(body: ResponseBody, params: SamplingParams, items: list[Item], rid: 
         parallel_tool_calls=body.parallel_tool_calls is not False,
         template_kwargs={**thinking, **(body.chat_template_kwargs or {})},
         reasoning_effort=effort,
+    )
+
+
+def with_options(call: ChatCall, body: ResponseBody, rid: str) -> ChatCall:
+    """The call, with what is wanted besides a prompt and its answer."""
+    return dataclasses.replace(
+        call,
         rid=rid,
         return_logprob=LOGPROBS in (body.include or ()),
         top_logprobs=body.top_logprobs or 0,
@@ -84,7 +98,7 @@ def call_of(body: ResponseBody, params: SamplingParams, items: list[Item], rid: 
     )
 
 
-def _tools(body: ResponseBody) -> tuple[list[dict[str, Any]], Any]:
+def _tools(body: PromptBody) -> tuple[list[dict[str, Any]], Any]:
     """Tools and tool_choice in the form of chat completions."""
     tools, choice = body.tools or [], body.tool_choice
     match choice:
@@ -113,7 +127,7 @@ def _chat_tool(tool: FunctionTool) -> dict[str, Any]:
     }
 
 
-def response_format(body: ResponseBody) -> dict[str, Any] | None:
+def response_format(body: PromptBody) -> dict[str, Any] | None:
     """text.format, as chat completions have it."""
     found = body.text and body.text.format
     if not found:

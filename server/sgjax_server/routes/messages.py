@@ -1,6 +1,5 @@
 """/v1/messages: chats as Anthropic's clients have them."""
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator
@@ -11,19 +10,20 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from sgjax.errors import RequestAborted, SgjaxError
-from sgjax.front.generator import LONG_TEXT
 from sgjax.sampling_params import SamplingParams
 from sgjax_server.answers.form import errors, events
 from sgjax_server.answers.messages import AnthropicError, Message, MessageEvent, TokenCount
 from sgjax_server.anthropic.blocks import Blocks, Told
 from sgjax_server.anthropic.body import IGNORED, UNSUPPORTED, CountBody, MessagesBody
-from sgjax_server.anthropic.call import call_of, params_of, shows_thoughts
+from sgjax_server.anthropic.call import call_of, params_of, response_format, shows_thoughts
 from sgjax_server.anthropic.errors import anthropic_form
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatGeneration
 from sgjax_server.chat_events import End
+from sgjax_server.constraints import read_format
 from sgjax_server.errors import Json, error_body
 from sgjax_server.openai_form import Usage
+from sgjax_server.prompt_size import num_prompt_tokens
 from sgjax_server.protocol import check_model
 from sgjax_server.service import ServiceOf
 from sgjax_server.sse import EventStream, typed_event, unless_gone
@@ -60,13 +60,9 @@ async def count_tokens(body: CountBody, service: ServiceOf) -> Response:
     service.check_open()
     check_model(body.model, service.model_name)
     service.check_extras(body, IGNORED, UNSUPPORTED)
-    tokenizer = service.needs_tokenizer()
-    prompt = str((await Chat(call_of(body, SamplingParams(), None), service).request()).prompt)
-    if len(prompt) < LONG_TEXT:
-        ids = tokenizer.encode(prompt, add_special_tokens=False)
-    else:
-        ids = await asyncio.to_thread(tokenizer.encode, prompt, add_special_tokens=False)
-    return Json({"input_tokens": len(ids)})
+    params = SamplingParams.from_dict(read_format(response_format(body)))
+    count = await num_prompt_tokens(Chat(call_of(body, params, None), service), service)
+    return Json({"input_tokens": count})
 
 
 class _Form:

@@ -7,21 +7,39 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response as HttpResponse
 
-from sgjax_server.answers.form import GENERATES, errors, events
+from sgjax.sampling_params import SamplingParams
+from sgjax_server.answers.form import GENERATES, READS_JSON, errors, events
 from sgjax_server.answers.responses import (
     DeletedResponse,
     InputItems,
+    InputTokens,
     ResponseEvent,
     ResponseObject,
 )
 from sgjax_server.body import StrictRoute
 from sgjax_server.chat import Chat, ChatGeneration
+from sgjax_server.constraints import read_format
 from sgjax_server.errors import Json
 from sgjax_server.listing import Cursor, page
+from sgjax_server.prompt_size import num_prompt_tokens
 from sgjax_server.protocol import check_model
-from sgjax_server.responses.body import IGNORED, LOGPROBS, UNSUPPORTED, ResponseBody
-from sgjax_server.responses.call import call_of, check, fields_of, params_of
-from sgjax_server.responses.items import read_items
+from sgjax_server.responses.body import (
+    IGNORED,
+    LOGPROBS,
+    UNSUPPORTED,
+    CountBody,
+    PromptBody,
+    ResponseBody,
+)
+from sgjax_server.responses.call import (
+    call_of,
+    check,
+    fields_of,
+    params_of,
+    response_format,
+    with_options,
+)
+from sgjax_server.responses.items import Item, read_items
 from sgjax_server.responses.output import Output
 from sgjax_server.responses.response import Response, tell
 from sgjax_server.service import Service, ServiceOf
@@ -52,6 +70,23 @@ async def create_response(body: ResponseBody, request: Request, service: Service
         generation = await chat.start(is_streamed=True)
         return EventStream(generation, form.events(generation))
     return await unless_gone(request, form.respond(chat))
+
+
+@router.post(
+    "/v1/responses/input_tokens",
+    response_model=InputTokens,
+    responses=READS_JSON | errors(404, 429, 503),
+)
+async def count_input_tokens(body: CountBody, service: ServiceOf) -> HttpResponse:
+    """How many tokens the prompt of a response would have."""
+    service.check_open()
+    check_model(body.model, service.model_name)
+    service.check_extras(body, IGNORED, UNSUPPORTED)
+    before, given = _items(body, service)
+    params = SamplingParams.from_dict(read_format(response_format(body)))
+    chat = Chat(call_of(body, params, [*before, *given]), service)
+    count = await num_prompt_tokens(chat, service)
+    return Json({"object": "response.input_tokens", "input_tokens": count})
 
 
 @router.get(
@@ -106,15 +141,20 @@ async def list_input_items(
     return Json(page(items if order == "asc" else items[::-1], after, limit))
 
 
-def _read(body: ResponseBody, service: Service) -> tuple[Response, Chat]:
+def _items(body: PromptBody, service: Service) -> tuple[list[Item], list[Item]]:
+    """Those of the responses before, and those that came."""
     store, previous = service.responses.store, body.previous_response_id
     given = read_items(body.input, store.item)
-    before = [] if previous is None else store.conversation(previous)
+    return [] if previous is None else store.conversation(previous), given
+
+
+def _read(body: ResponseBody, service: Service) -> tuple[Response, Chat]:
+    before, given = _items(body, service)
     params = params_of(body, service)
     fields = fields_of(body, params, service.model_name)
     response = Response(fields, given, Output(service.needs_tokenizer()))
-    call = call_of(body, params, [*before, *given], response.id)
-    return response, Chat(call, service)
+    call = call_of(body, params, [*before, *given])
+    return response, Chat(with_options(call, body, response.id), service)
 
 
 async def _start(
