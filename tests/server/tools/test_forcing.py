@@ -2,7 +2,7 @@
 
 import json
 
-import jsonschema_rs
+import jsonschema
 import pytest
 from sgjax_server.chat_events import ChatMessage
 from sgjax_server.tools import FORMATS
@@ -40,7 +40,7 @@ def outputs(name: str, choice: ToolChoice, *, has_tokens: bool, count: int = 12)
 def check(message: ChatMessage) -> None:
     for call in message.calls:
         arguments = json.loads(call.arguments)
-        jsonschema_rs.validate(SCHEMAS[call.name], arguments)
+        jsonschema.validate(arguments, SCHEMAS[call.name])
         assert set(arguments) <= set(SCHEMAS[call.name]["properties"])
 
 
@@ -94,7 +94,7 @@ def test_strings_between_tags_keep_to_their_limits(name: str) -> None:
         message = message_of(name, [text], tools=choice.tools)
         assert not message.content
         for call in message.calls:
-            jsonschema_rs.validate(schema, json.loads(call.arguments))
+            jsonschema.validate(json.loads(call.arguments), schema)
 
 
 def test_a_pattern_with_loose_alternatives_is_refused() -> None:
