@@ -310,3 +310,12 @@ def test_a_format_binds_the_answer(tooled: Live, tools_claude: anthropic.Anthrop
     assert out.content[-1].text == '{"a":1}'  # type: ignore[union-attr]
     assert tooled.client.submits[-1].grammar is not None
     assert "low" in prompt_of(tooled)
+
+
+def test_a_stop_of_the_template_is_the_end_of_the_turn(
+    server: Live, claude: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.service.chat_template, "stops", (" that",))
+    out = claude.messages.create(**ASK, stop_sequences=["zzz"])
+    assert out.content[0].text == "The text"  # type: ignore[union-attr]
+    assert (out.stop_reason, out.stop_sequence) == ("end_turn", None)
