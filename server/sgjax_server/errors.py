@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest, RequestError, SgjaxError
 from sgjax_server.anthropic.errors import anthropic_form, is_anthropic
+from sgjax_server.kinds import is_tag
 
 logger = logging.getLogger("sgjax.server")
 
@@ -150,7 +151,8 @@ def as_invalid_request(problems: Sequence[Any]) -> InvalidRequest:
 
 
 def _path(problem: Any) -> list[str]:
-    return [str(part) for part in problem["loc"] if part != "body"]
+    parts = [str(part) for part in problem["loc"] if part != "body"]
+    return [part for part in parts if not is_tag(part)]
 
 
 def _sentence(problem: Any) -> str:

@@ -4,15 +4,32 @@ A plain union's errors speak of every member. With these, the errors speak of th
 meant, and what this server does not serve is refused by its name:
 
     Part = Annotated[
-        Annotated[Text, Tag("text")] | Annotated[Refusal, Tag("refusal")],
-        Discriminator(kind), one_of("text", "refusal", refused=("input_image",)),
+        Annotated[Text, tag("text")] | Annotated[Refusal, tag("refusal")],
+        by(kind), one_of("text", "refusal", refused=("input_image",)),
     ]
+
+In the place of an error tags stand between < and >, since no client knows them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Discriminator, Tag
+
+
+def tag(name: str) -> Tag:
+    """Marks a member of a union."""
+    return Tag(f"<{name}>")
+
+
+def by(name_of: Callable[[Any], str | None]) -> Discriminator:
+    """Chooses the member of a union whose tag has the name that a value gets."""
+    return Discriminator(lambda value: f"<{name_of(value)}>")
+
+
+def is_tag(part: str) -> bool:
+    """Whether a part of an error's place is a tag."""
+    return part.startswith("<") and part.endswith(">")
 
 
 def kind(value: Any) -> str | None:
@@ -42,7 +59,7 @@ def one_of(*known: str, refused: Sequence[str] = (), default: str | None = None)
 
 
 def text_or_list(value: Any) -> str:
-    """The tag of what is a string ("text") or a list ("list")."""
+    """The name for what is a string ("text") or a list ("list")."""
     return "text" if isinstance(value, str) else "list"
 
 

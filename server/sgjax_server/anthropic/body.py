@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from sgjax.front.token_ids import MAX_ID
 from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
 from sgjax_server import protocol
 from sgjax_server.anthropic.content import Content, TextContent
 from sgjax_server.constraint_bodies import ConstraintFields
-from sgjax_server.kinds import kind, one_of
+from sgjax_server.kinds import by, kind, one_of, tag
 from sgjax_server.protocol import MAX_MESSAGES, MAX_TOOLS, Body, Stop
 from sgjax_server.tools.tool import NAME
 
@@ -55,10 +55,10 @@ def _choice_tag(value: Any) -> str | None:
 
 
 ToolChoice = Annotated[
-    Annotated[AutoChoice, Tag("auto")]
-    | Annotated[NamedChoice, Tag("tool")]
-    | Annotated[NoChoice, Tag("none")],
-    Discriminator(_choice_tag),
+    Annotated[AutoChoice, tag("auto")]
+    | Annotated[NamedChoice, tag("tool")]
+    | Annotated[NoChoice, tag("none")],
+    by(_choice_tag),
     one_of("auto", "any", "tool", "none"),
 ]
 
@@ -79,8 +79,8 @@ def _thinking_tag(value: Any) -> str:
 
 
 Thinking = Annotated[
-    Annotated[BudgetThinking, Tag("enabled")] | Annotated[OtherThinking, Tag("other")],
-    Discriminator(_thinking_tag),
+    Annotated[BudgetThinking, tag("enabled")] | Annotated[OtherThinking, tag("other")],
+    by(_thinking_tag),
     one_of("enabled", "adaptive", "disabled", refused=("between_tools",)),
 ]
 

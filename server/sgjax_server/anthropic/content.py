@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from sgjax_server.kinds import TEXT_OR_LIST, kind, one_of, text_or_list
+from sgjax_server.kinds import TEXT_OR_LIST, by, kind, one_of, tag, text_or_list
 from sgjax_server.protocol import MAX_MESSAGES, Body, Name
 
 _UNSERVED = (
@@ -32,9 +32,9 @@ class TextBlock(Body):
 
 Text = Annotated[TextBlock, one_of("text", refused=_UNSERVED)]
 TextContent = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[list[Text], Field(max_length=MAX_MESSAGES), Tag("list")],
-    Discriminator(text_or_list),
+    Annotated[str, tag("text")]
+    | Annotated[list[Text], Field(max_length=MAX_MESSAGES), tag("list")],
+    by(text_or_list),
     TEXT_OR_LIST,
 ]
 
@@ -60,17 +60,17 @@ class ToolResultBlock(Body):
 
 
 Block = Annotated[
-    Annotated[TextBlock, Tag("text")]
-    | Annotated[ThinkingBlock, Tag("thinking")]
-    | Annotated[ToolUseBlock, Tag("tool_use")]
-    | Annotated[ToolResultBlock, Tag("tool_result")],
-    Discriminator(kind),
+    Annotated[TextBlock, tag("text")]
+    | Annotated[ThinkingBlock, tag("thinking")]
+    | Annotated[ToolUseBlock, tag("tool_use")]
+    | Annotated[ToolResultBlock, tag("tool_result")],
+    by(kind),
     one_of("text", "thinking", "tool_use", "tool_result", refused=_UNSERVED),
 ]
 Content = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[list[Block], Field(max_length=MAX_MESSAGES), Tag("list")],
-    Discriminator(text_or_list),
+    Annotated[str, tag("text")]
+    | Annotated[list[Block], Field(max_length=MAX_MESSAGES), tag("list")],
+    by(text_or_list),
     TEXT_OR_LIST,
 ]
 

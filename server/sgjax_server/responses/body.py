@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from sgjax.sampling_params import MAX_NEW_TOKENS, MAX_STOPS
 from sgjax_server import protocol
 from sgjax_server.constraint_bodies import ConstraintFields
-from sgjax_server.kinds import TEXT_OR_LIST, kind, one_of, text_or_list
+from sgjax_server.kinds import TEXT_OR_LIST, by, kind, one_of, tag, text_or_list
 from sgjax_server.protocol import (
     MAX_MESSAGES,
     MAX_TOOLS,
@@ -74,8 +74,8 @@ class AllowedTools(Body):
 
 ToolMode = Literal["none", "auto", "required"]
 ChosenTools = Annotated[
-    Annotated[NamedTool, Tag("function")] | Annotated[AllowedTools, Tag("allowed_tools")],
-    Discriminator(kind),
+    Annotated[NamedTool, tag("function")] | Annotated[AllowedTools, tag("allowed_tools")],
+    by(kind),
     one_of("function", "allowed_tools", refused=HOSTED_TOOLS),
 ]
 
@@ -101,8 +101,8 @@ def _format_tag(value: Any) -> str:
 
 
 Format = Annotated[
-    Annotated[PlainFormat, Tag("plain")] | Annotated[SchemaFormat, Tag("json_schema")],
-    Discriminator(_format_tag),
+    Annotated[PlainFormat, tag("plain")] | Annotated[SchemaFormat, tag("json_schema")],
+    by(_format_tag),
     one_of("text", "json_object", "json_schema", refused=("grammar", "python")),
 ]
 
@@ -142,9 +142,9 @@ class PromptBody(Body):
 
     model: str | None = None
     input: Annotated[
-        Annotated[str, Tag("text")]
-        | Annotated[list[Input], Field(min_length=1, max_length=MAX_MESSAGES), Tag("list")],
-        Discriminator(text_or_list),
+        Annotated[str, tag("text")]
+        | Annotated[list[Input], Field(min_length=1, max_length=MAX_MESSAGES), tag("list")],
+        by(text_or_list),
         TEXT_OR_LIST,
     ]
     instructions: str | None = None
@@ -154,8 +154,8 @@ class PromptBody(Body):
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: (
         Annotated[
-            Annotated[ToolMode, Tag("mode")] | Annotated[ChosenTools, Tag("tool")],
-            Discriminator(_mode_or_object),
+            Annotated[ToolMode, tag("mode")] | Annotated[ChosenTools, tag("tool")],
+            by(_mode_or_object),
         ]
         | None
     ) = None

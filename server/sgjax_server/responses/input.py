@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from sgjax_server.kinds import TEXT_OR_LIST, kind, one_of, text_or_list
+from sgjax_server.kinds import TEXT_OR_LIST, by, kind, one_of, tag, text_or_list
 from sgjax_server.protocol import MAX_MESSAGES, Body, Name
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -55,14 +55,14 @@ def _part_tag(value: Any) -> str:
 
 
 Part = Annotated[
-    Annotated[TextPart, Tag("text")] | Annotated[RefusalPart, Tag("refusal")],
-    Discriminator(_part_tag),
+    Annotated[TextPart, tag("text")] | Annotated[RefusalPart, tag("refusal")],
+    by(_part_tag),
     one_of("input_text", "output_text", "refusal", "text", refused=UNSERVED_PARTS),
 ]
 Content = Annotated[
-    Annotated[str, Tag("text")]
-    | Annotated[list[Part], Field(max_length=MAX_MESSAGES), Tag("list")],
-    Discriminator(text_or_list),
+    Annotated[str, tag("text")]
+    | Annotated[list[Part], Field(max_length=MAX_MESSAGES), tag("list")],
+    by(text_or_list),
     TEXT_OR_LIST,
 ]
 
@@ -126,12 +126,12 @@ def _tag(value: Any) -> str:
 
 
 Input = Annotated[
-    Annotated[Message, Tag("message")]
-    | Annotated[FunctionCall, Tag("function_call")]
-    | Annotated[FunctionCallOutput, Tag("function_call_output")]
-    | Annotated[Thoughts, Tag("reasoning")]
-    | Annotated[ItemReference, Tag("item_reference")],
-    Discriminator(_tag),
+    Annotated[Message, tag("message")]
+    | Annotated[FunctionCall, tag("function_call")]
+    | Annotated[FunctionCallOutput, tag("function_call_output")]
+    | Annotated[Thoughts, tag("reasoning")]
+    | Annotated[ItemReference, tag("item_reference")],
+    by(_tag),
     one_of(
         "message",
         "function_call",
