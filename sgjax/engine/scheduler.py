@@ -308,7 +308,8 @@ class Scheduler:
         """The next chunks of prompts that were begun."""
         begun = list(self._prefilling)
         longest = max((request.num_computed for request in begun), default=0)
-        plan.keep_pace(len(begun) + len(self._waiting), longest)
+        num_new = sum(not request.num_outputs for request in begun)
+        plan.keep_pace(num_new + len(self._waiting), longest)
         for request in begun:
             if plan.is_full:
                 break
