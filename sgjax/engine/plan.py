@@ -45,6 +45,11 @@ class Plan:
         """Whether no prompt token has room."""
         return not self._tokens_left or (self._has_prefill and self._prefill_left <= 0)
 
+    @property
+    def has_free(self) -> bool:
+        """Whether there is a row that decodes, and no grammar binds it."""
+        return any(request.grammar is None for request in self._decoding)
+
     def add_decode(self, requests: list[Request], slots: np.ndarray, starts: np.ndarray) -> None:
         """Adds rows of one token with one logits each, the tokens at `starts`."""
         self._decoding = requests

@@ -36,6 +36,9 @@ from sgjax.engine.sharing import Sharing
 from sgjax.engine.stats import Stats
 from sgjax.errors import InvalidRequest, QueueFull
 
+STEPS_A_JUMP = 4
+"""While others draw freely, tokens that grammars force are computed in every fourth step."""
+
 
 class _DecodeRows(NamedTuple):
     """The requests that a step gives one token each, those that the device holds."""
@@ -93,6 +96,7 @@ class Scheduler:
         self._pending: deque[Batch] = deque()  # planned, results not read
         self._draws: list[Draw] = []  # launched, tokens not read
         self._num_arrived = 0
+        self._num_held = 0  # steps for which those that jump were held
         self.only: set[Request] | None = None
         """The only waiting requests that may start now, if not None."""
         self.pace: Pace | None = None
@@ -306,7 +310,7 @@ class Scheduler:
 
     def _plan_prefill(self, plan: Plan) -> None:
         """The next chunks of prompts that were begun."""
-        begun = list(self._prefilling)
+        begun = self._due(plan)
         longest = max((request.num_computed for request in begun), default=0)
         num_new = sum(not request.num_outputs for request in begun)
         plan.keep_pace(num_new + len(self._waiting), longest)
@@ -315,6 +319,18 @@ class Scheduler:
                 break
             is_last = request is begun[-1] and not self._waiting
             self._plan_chunk(request, plan, is_last=is_last)
+
+    def _due(self, plan: Plan) -> list[Request]:
+        """Those that were begun, but for some that jump: a step with more than a token a row takes
+        longer, so while others draw freely, those who jump do it together, and now and then."""
+        begun = list(self._prefilling)
+        jumping = [request for request in begun if request.num_forced and request.num_outputs]
+        is_long_anyway = len(jumping) < len(begun) or bool(self._waiting)
+        if not jumping or is_long_anyway or self.pace is None or not plan.has_free:
+            self._num_held = 0
+            return begun
+        self._num_held = (self._num_held + 1) % STEPS_A_JUMP
+        return [] if self._num_held else begun
 
     def _plan_chunk(self, request: Request, plan: Plan, *, is_last: bool) -> bool:
         """Plans and books as much of a request as there is room for; False: nothing."""

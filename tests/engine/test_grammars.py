@@ -1,6 +1,7 @@
 """Outputs bound by grammars are what a plain loop over the model's logits, masked, would give:
 beside other requests, whether masks come late, tokens are jumped over, or pages run out."""
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from llguidance import LLMatcher, LLTokenizer
 
 from sgjax.constrained.matcher import GrammarFault, Matcher
 from sgjax.engine.runner import LaunchedStep
+from sgjax.engine.scheduler import STEPS_A_JUMP
 from tests.engine.lockstep import Lockstep, joined
 from tests.tiny import TinyLlama
 from tests.tiny_tokenizer import EOS, PIECES, save_tokenizer
@@ -264,6 +266,38 @@ def test_a_grammar_that_is_too_much_work_fails_its_request_alone(engine, monkeyp
         assert (finish.failed, finish.is_own_fault) == (True, True)
         assert finish.message.startswith("The grammar cannot go on: too many")
     assert engine.deltas["good"].finish.type in ("length", "stop")
+
+
+def test_jumps_beside_free_requests_come_together_and_seldom(engine, monkeypatch):
+    if not engine.jumps or engine.info.max_total_tokens < 200:
+        pytest.skip("needs jumps, and room for three requests at a time")
+    while engine.scheduler.pace is None:
+        engine.engine.turn()  # until all is compiled there is none
+    engine.forget()
+    engine.flush()
+    batches = []
+    launch = engine.setup.runner.launch
+
+    def noted(batch):
+        batches.append(batch.rows)
+        return launch(batch)
+
+    monkeypatch.setattr(engine.setup.runner, "launch", noted)
+    engine.submit("free", BASE[:4], max_new_tokens=60, ignore_eos=True, logprobs=False)
+    engine.turn(4)
+    grammar = LLMatcher.grammar_from_regex("((ab|10)forced text){4}")
+    for i in range(2):
+        options = {"grammar": grammar, "logprobs": False, "max_new_tokens": 80}
+        engine.submit(f"bound{i}", BASE[i : i + 4], **options)
+    engine.finish()
+    jumps = [
+        [row for row in rows if row.num_tokens > 1 and row.start >= row.request.num_prompt]
+        for rows in batches
+        if any(row.request.rid == "free" for row in rows)
+    ]
+    at = [step for step, rows in enumerate(jumps) if rows]
+    assert max(map(len, jumps)) == 2
+    assert min(later - earlier for earlier, later in itertools.pairwise(at)) >= STEPS_A_JUMP
 
 
 requests = st.fixed_dictionaries(
