@@ -15,6 +15,7 @@ from sgjax.front.files import chat_template_of, tokenizer_of
 from sgjax.front.request import GenerationRequest
 from sgjax.progress import start_progress
 from sgjax.sampling_params import SamplingParams
+from sgjax.text import Tokenizer, with_stops
 
 Message = dict[str, str]
 Pieces = Generator[str, None, None]
@@ -46,6 +47,7 @@ def chat_in_process(config: ServeConfig, params: Mapping[str, Any], system: str 
         asked = SamplingParams.from_dict(
             {"max_new_tokens": None, **engine.default_sampling, **params}
         )
+        asked = with_stops(asked, template, engine.tokenizer)
 
         def answer(messages: Sequence[Message]) -> Pieces:
             prompt = template.render(messages)
@@ -93,6 +95,11 @@ class _Engine:
     def __init__(self, runner: asyncio.Runner, texts: generator.Generator):
         self._runner = runner
         self._generator = texts
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        assert self._generator.tokenizer is not None, "a chat has one"
+        return self._generator.tokenizer
 
     @property
     def default_sampling(self) -> dict[str, float]:

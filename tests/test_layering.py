@@ -82,7 +82,7 @@ ALLOWED = {
     "config_sources": (),
     "flags": ("config_sources", "options", "sglang_flags"),
     "progress": ("engine.messages",),
-    "terminal": ("engine.local_client", "front", "progress"),
+    "terminal": ("engine.local_client", "front", "progress", "text"),
     "cli": ("bench.command", "flags", "terminal", "sgjax_server"),
     "launch_server": ("cli",),
     "": ("front.engine",),

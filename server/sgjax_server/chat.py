@@ -19,8 +19,8 @@ from typing import Any
 from sgjax.errors import InvalidRequest
 from sgjax.front.generator import LONG_TEXT, Generation
 from sgjax.front.request import GenerationRequest
-from sgjax.text import ChatTemplate
-from sgjax_server.chat_call import ChatCall, check_kwargs, messages_of, with_stops
+from sgjax.text import ChatTemplate, with_stops
+from sgjax_server.chat_call import ChatCall, check_kwargs, messages_of
 from sgjax_server.chat_events import ChatMessage, Event
 from sgjax_server.chat_reader import ChatReader
 from sgjax_server.openai_form import Usage
@@ -51,7 +51,7 @@ class Chat:
             call.tools, call.tool_choice, is_parallel=call.parallel_tool_calls
         )
         self._messages = messages_of(call)
-        self._params = with_stops(call.params, self._template.stops, self._tokenizer)
+        self._params = with_stops(call.params, self._template, self._tokenizer)
         if self._choice is not None:
             self._check_tools(self._choice)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from sgjax.errors import InvalidRequest
 from sgjax.sampling_params import SamplingParams
-from sgjax.text import Tokenizer
 from sgjax_server.prompts import ROLES
 
 
@@ -61,18 +60,3 @@ def check_kwargs(kwargs: Mapping[str, Any]) -> None:
                 f"chat_template_kwargs must not have {name!r}: it is a field of the request.",
                 param="chat_template_kwargs",
             )
-
-
-def with_stops(
-    params: SamplingParams, stops: Sequence[str], tokenizer: Tokenizer
-) -> SamplingParams:
-    """The parameters with a template's stops: as tokens where they are tokens, which have no text
-    that could be seen."""
-    found = {stop: tokenizer.added_tokens.get(stop) for stop in stops}
-    tokens = tuple(token for token in found.values() if token is not None)
-    texts = tuple(stop for stop, token in found.items() if token is None)
-    return dataclasses.replace(
-        params,
-        stop=tuple(dict.fromkeys((*params.stop, *texts))),
-        stop_token_ids=tuple(dict.fromkeys((*params.stop_token_ids, *tokens))),
-    )

@@ -7,6 +7,7 @@ engine ──► ids ── TextStream.feed (Detokenizer, then StopMatcher) ─�
 from sgjax.text.chat_template import ChatTemplate
 from sgjax.text.detokenizer import Detokenizer
 from sgjax.text.stop import StopMatcher
+from sgjax.text.template_stops import with_stops
 from sgjax.text.text_stream import TextDelta, TextStream
 from sgjax.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -18,4 +19,5 @@ __all__ = [
     "TextStream",
     "Tokenizer",
     "load_tokenizer",
+    "with_stops",
 ]

@@ -183,6 +183,15 @@ def test_a_grammar_begins_where_the_thinking_ends() -> None:
     run(story, 'Hm</think>{"a": 1}', reasoning_parser="qwen3")
 
 
+def test_a_grammar_of_gpt_oss_begins_with_its_final_message() -> None:
+    async def story(chats: Chats) -> None:
+        body = {"messages": USER, "max_tokens": 9, "response_format": {"type": "json_object"}}
+        assert (await chats.post("/v1/chat/completions", body)).status_code == 200
+        assert bytes(chats.engine.submits[-1].grammar_after) == b"<|channel|>final<|message|>"
+
+    run(story, HARMONY, reasoning_parser="gpt-oss")
+
+
 def test_thoughts_come_before_calls() -> None:
     async def story(chats: Chats) -> None:
         out = await chats.ai.chat.completions.create(

@@ -1,5 +1,6 @@
 """The grammar of calls that must be, or must be such as their schemas say."""
 
+import dataclasses
 import re
 
 from sgjax.constrained import grammar_of
@@ -22,9 +23,12 @@ def grammar_of_calls(
     either calls or an `answer`, which is Lark.
 
     Raises:
-        InvalidRequest: a tool's schema cannot be brought into a grammar.
+        InvalidRequest: a tool's schema cannot be brought into a grammar, or calls could not be
+            told from the answer.
     """
     check_schemas(choice)
+    if answer is not None and form.tag:
+        form = _tagged(form, lark)
     begin = form.opening + form.begin
     is_many = choice.is_parallel and not form.is_single
     calls = _Calls(choice, form, lark, is_many)
@@ -41,6 +45,19 @@ def grammar_of_calls(
     assert begin.startswith(form.trigger)
     block = lark.rule(calls.from_(begin[len(form.trigger) :]))
     return lark.grammar(_text_with(block, form.trigger, lark, is_many))
+
+
+def _tagged(form: CallForm, lark: Lark) -> CallForm:
+    """The form with its tag: a grammar reads words greedily, and takes what begins as a call does
+    for one."""
+    if not lark.is_token(form.tag):
+        raise InvalidRequest(
+            f"This model's calls cannot be told from a bound answer, since it has no {form.tag}. "
+            "Set tool_choice to 'none' or 'required', or leave out what binds the answer.",
+            param="tools",
+        )
+    opening, closing = form.tag + form.opening, form.closing + form.tag_end
+    return dataclasses.replace(form, opening=opening, closing=closing)
 
 
 def _text_with(block: str, trigger: str, lark: Lark, is_many: bool) -> str:

@@ -48,6 +48,10 @@ class CallForm:
     """Lark for what may come before a call that must come."""
     answer_begin: str = ""
     """Stands before an answer that is no call."""
+    tag: str = ""
+    """A special token that may stand before the first call, and must where a bound answer could
+    begin as one does."""
+    tag_end: str = ""
     is_single: bool = False
     """Whether the model ends after one call."""
 

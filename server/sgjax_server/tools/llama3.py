@@ -35,6 +35,12 @@ def _calls(source: Source, tag: str, is_name: Callable[[str], bool]) -> Reading[
         tag = ""
 
 
-_FORM = CallForm(trigger="", begin=f'{{"name": "{NAME}", "parameters": ', end="}", between="; ")
+_FORM = CallForm(
+    trigger="",
+    tag=TAG,
+    begin=f'{{"name": "{NAME}", "parameters": ',
+    end="}",
+    between="; ",
+)
 
 FORMAT = ToolFormat(read=read, form=lambda _: _FORM, markers=(TAG,))

@@ -154,6 +154,8 @@ def _lark_arguments(tool: Tool, lark: Lark) -> str:
 
 _FORM = CallForm(
     trigger="",
+    tag=BEGIN,
+    tag_end=END,
     opening="[",
     begin=f"{NAME}(",
     end=")",

@@ -26,11 +26,13 @@ def lark_of(markers: tuple[str, ...]) -> Lark:
     return Lark(tokenizer.added_tokens, frozenset(special))
 
 
-def outputs(name: str, choice: ToolChoice, *, has_tokens: bool, count: int = 12) -> list[str]:
+def outputs(
+    name: str, choice: ToolChoice, *, has_tokens: bool, count: int = 12, answer: str | None = None
+) -> list[str]:
     """Outputs that came to an end; with `has_tokens` markers are special tokens."""
     markers = (*FORMATS[name].markers, *THINK) if has_tokens else ()
     lark = lark_of(markers)
-    grammar = grammar_of_calls(choice, FORMATS[name].form(lark.tokens), lark)
+    grammar = grammar_of_calls(choice, FORMATS[name].form(lark.tokens), lark, answer)
     texts = [Walk(grammar, markers, seed).text() for seed in range(count)]
     found = [text for text in texts if text is not None]
     assert len(found) >= count // 3, "too few walks came to an end"
@@ -103,6 +105,28 @@ def test_a_pattern_with_loose_alternatives_is_refused() -> None:
     choice = ToolChoice(read_tools(tools), is_forced=True)
     with pytest.raises(InvalidRequest, match="group"):
         grammar_of_calls(choice, FORMATS["glm45"].form(()), lark_of(()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_by_a_schema_comes_instead_of_calls(name: str) -> None:
+    lark = lark_of((*FORMATS[name].markers, *THINK))
+    answer = lark.json({"type": "object", "properties": {"x": {"enum": [1, 2]}}, "required": ["x"]})
+    choice = ToolChoice(read_tools(TOOLS))
+    answered = called = 0
+    for text in outputs(name, choice, has_tokens=True, count=30, answer=answer):
+        message = message_of(name, [text])
+        assert bool(message.calls) != bool(message.content), text
+        called += bool(message.calls)
+        if message.content:
+            answered += json.loads(message.content)["x"] in (1, 2)
+    assert answered and called
+
+
+@pytest.mark.parametrize("name", ["llama3", "pythonic"])
+def test_calls_that_look_like_answers_are_refused_beside_a_bound_answer(name: str) -> None:
+    choice = ToolChoice(read_tools(TOOLS))
+    with pytest.raises(InvalidRequest, match="tool_choice"):
+        grammar_of_calls(choice, FORMATS[name].form(()), lark_of(()), "/[a-z]/")
 
 
 def test_a_schema_that_binds_nothing_is_refused_with_its_tool() -> None:
