@@ -20,13 +20,23 @@ _AT_A_TIME = 4
 class Mask:
     """The tokens allowed in one state, i32[ceil(V / 32)], when `is_done`."""
 
-    __slots__ = ("bits", "fault", "is_done", "matcher")
+    __slots__ = ("_matcher", "bits", "fault", "is_done")
 
     def __init__(self, matcher: Matcher, num_words: int):
-        self.matcher = matcher
+        self._matcher: Matcher | None = matcher
         self.bits = np.zeros(num_words, np.int32)
         self.fault: GrammarFault | None = None
         self.is_done = False
+
+    def fill(self) -> None:
+        """Once; then the mask may outlive the matcher."""
+        assert self._matcher is not None
+        try:
+            self._matcher.fill(self.bits)
+        except GrammarFault as fault:
+            self.fault = fault
+        self._matcher = None
+        self.is_done = True
 
 
 class MaskFiller:
@@ -87,9 +97,5 @@ class MaskFiller:
     def _work(self) -> None:
         while (masks := self._wanted.get()) is not None:
             for mask in masks:
-                try:
-                    mask.matcher.fill(mask.bits)
-                except GrammarFault as fault:
-                    mask.fault = fault
-                mask.is_done = True
+                mask.fill()
             self._done.put(None)
