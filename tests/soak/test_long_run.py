@@ -37,6 +37,7 @@ def server(tmp_path):
     options += ["--max-running-requests", 8, "--chunked-prefill-size", 64]
     options += ["--schedule-conservativeness", 0.1]  # retractions are wanted
     options += ["--max-queued-requests", 10, "--log-level-http", "warning"]
+    options += ["--tool-call-parser", "hermes"]
     command = [
         sys.executable,
         "-m",
@@ -95,6 +96,7 @@ class Worker:
     def __init__(self, client, seed, counts):
         self.client, self.random, self.counts = client, random.Random(seed), counts
         self.actions = [self.chat, self.stream, self.leave, self.abort, self.many, self.bad]
+        self.actions += [self.bound, self.leave_bound, self.call]
 
     async def run(self, deadline):
         while time.monotonic() < deadline:
@@ -135,12 +137,64 @@ class Worker:
         }
         return await self.post("/generate", body, {200, 429})
 
+    def bound_body(self):
+        """One in three has a grammar that nobody had before."""
+        chance = self.random
+        number = chance.randrange(10**6) if chance.random() < 0.33 else 7
+        properties = {f"key {number}": {"type": "integer"}, "name": {"enum": ["a", "b"]}}
+        schema = {
+            "type": "object",
+            "properties": properties,
+            "required": [*properties],
+            "additionalProperties": False,
+        }
+        binding = chance.choice(
+            [
+                {"response_format": {"type": "json_object"}},
+                {
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "x", "schema": schema},
+                    }
+                },
+                {"regex": f"[a-z ]{{3,20}} {number}"},
+                {"structured_outputs": {"choice": ["yes", "no", f"number {number}"]}},
+            ]
+        )
+        return {
+            "messages": [{"role": "user", "content": chance.choice(QUESTIONS)}],
+            "max_tokens": chance.choice([1, 8, 40]),
+            "temperature": chance.choice([0, 0.8]),
+            "logprobs": chance.random() < 0.3,
+            **binding,
+        }
+
+    async def bound(self):
+        return "bound " + await self.post("/v1/chat/completions", self.bound_body(), {200, 429})
+
+    async def leave_bound(self):
+        return "bound " + await self.leave(self.bound_body())
+
+    async def call(self):
+        properties = {"city": {"type": "string", "maxLength": 8}}
+        function = {"name": "weather", "parameters": {"type": "object", "properties": properties}}
+        body = {
+            "messages": [{"role": "user", "content": "How is the weather in Rome?"}],
+            "tools": [{"type": "function", "function": function}],
+            "tool_choice": "required",
+            "parallel_tool_calls": False,
+            "max_tokens": 60,
+        }
+        return "call " + await self.post("/v1/chat/completions", body, {200, 429})
+
     async def bad(self):
         bodies = [
             {"text": "x" * 40000},
             {"input_ids": [10**9]},
             {"text": "a", "sampling_params": {"temperature": -1}},
             {"text": "a", "sampling_params": {"max_new_tokens": -1}},
+            {"text": "a", "sampling_params": {"regex": "("}},
+            {"text": "a", "sampling_params": {"json_schema": {"$ref": "#/nowhere"}}},
             {},
         ]
         return await self.post("/generate", self.random.choice(bodies), {400, 429})
@@ -156,8 +210,9 @@ class Worker:
         assert "error" not in json.loads(lines[-2][6:])
         return "stream 200"
 
-    async def leave(self):
-        body = self.body() | {"stream": True, "max_tokens": 200, "ignore_eos": True}
+    async def leave(self, body=None):
+        free = self.body() | {"max_tokens": 200, "ignore_eos": True}
+        body = (body or free) | {"stream": True}
         after = self.random.randrange(6)
         async with self.client.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.status_code == 429:
