@@ -87,8 +87,8 @@ def test_names_that_sglangs_clients_send_empty_are_accepted(bench: Bench) -> Non
     params = {"regex": None, "json_schema": None, "stop": [], "max_new_tokens": 2, "n": 1}
     assert bench.engine.generate("x", {**params, "sampling_seed": 0})["text"] == "ab"
     assert bench.client.submits[0].params.seed == 0
-    with pytest.raises(InvalidRequest, match="regex is not supported"):
-        bench.engine.generate("x", {"regex": "a+"})
+    with pytest.raises(InvalidRequest, match="stop_regex is not supported"):
+        bench.engine.generate("x", {"stop_regex": "a+"})
     with pytest.raises(InvalidRequest, match="must be an object"):
         bench.engine.generate("x", 7)  # type: ignore[arg-type]
 
