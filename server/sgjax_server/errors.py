@@ -91,8 +91,9 @@ def error_response(error: Exception, path: str) -> Json:
 
 def unauthorized(path: str) -> Json:
     body = _body(
-        "A valid API key is needed: send the header 'Authorization: Bearer KEY' or 'x-api-key: "
-        "KEY'.",
+        # litellm knows the error by these words of OpenAI's.
+        "Incorrect API key provided, or none: send the right one in the header 'Authorization: "
+        "Bearer KEY' or 'x-api-key: KEY'.",
         RequestError.type,
         None,
         "invalid_api_key",
