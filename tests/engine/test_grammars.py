@@ -2,9 +2,7 @@
 beside other requests, whether masks come late, tokens are jumped over, or pages run out."""
 
 import itertools
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,21 +50,28 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=OPTIONS)
-def engine(request, tmp_path_factory):
+LIMITS = {
+    "page_size": 4,
+    "chunked_prefill_size": 16,
+    "max_running_requests": 4,
+    "context_length": 100,
+    "max_total_tokens": 320,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     folder = MODEL.save(tmp_path_factory.mktemp("tiny"))
     save_tokenizer(folder)
-    options = {
-        "page_size": 4,
-        "chunked_prefill_size": 16,
-        "max_running_requests": 4,
-        "context_length": 100,
-        "max_total_tokens": 320,
-    }
+    return folder
+
+
+@pytest.fixture(scope="module", params=OPTIONS)
+def engine(request, folder):
     with pytest.MonkeyPatch.context() as patch:
         if "late" in request.param:
             make_masks_late(patch)
-        engine = Lockstep(model_path=str(folder), **options | OPTIONS[request.param])
+        engine = Lockstep(model_path=str(folder), **LIMITS | OPTIONS[request.param])
         engine.jumps = "no jumps" not in request.param
         yield engine
         engine.close()
@@ -85,12 +90,9 @@ def make_masks_late(patch):
 
 
 @pytest.fixture(scope="module")
-def words():
+def words(folder):
     """llguidance's own view of the tokenizer, apart from the engine's."""
-
-    with tempfile.TemporaryDirectory() as folder:
-        save_tokenizer(Path(folder))
-        text = (Path(folder) / "tokenizer.json").read_text()
+    text = (folder / "tokenizer.json").read_text()
     return LLTokenizer(text, n_vocab=len(PIECES), eos_token=[0, 1])
 
 
@@ -268,13 +270,10 @@ def test_a_grammar_that_is_too_much_work_fails_its_request_alone(engine, monkeyp
     assert engine.deltas["good"].finish.type in ("length", "stop")
 
 
-def test_jumps_beside_free_requests_come_together_and_seldom(engine, monkeypatch):
-    if not engine.jumps or engine.info.max_total_tokens < 200:
-        pytest.skip("needs jumps, and room for three requests at a time")
+def test_jumps_beside_free_requests_come_together_and_seldom(folder, monkeypatch):
+    engine = Lockstep(model_path=str(folder), **LIMITS)
     while engine.scheduler.pace is None:
         engine.engine.turn()  # until all is compiled there is none
-    engine.forget()
-    engine.flush()
     batches = []
     launch = engine.setup.runner.launch
 
@@ -290,6 +289,7 @@ def test_jumps_beside_free_requests_come_together_and_seldom(engine, monkeypatch
         options = {"grammar": grammar, "logprobs": False, "max_new_tokens": 80}
         engine.submit(f"bound{i}", BASE[i : i + 4], **options)
     engine.finish()
+    engine.close()
     jumps = [
         [row for row in rows if row.num_tokens > 1 and row.start >= row.request.num_prompt]
         for rows in batches
