@@ -15,7 +15,10 @@ LITELLM: Any = litellm
 """Without its types, which are unions of whatever it may return."""
 
 # What it warns of is its own use of pydantic.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
