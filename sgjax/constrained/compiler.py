@@ -1,5 +1,6 @@
 """Compiles grammars beside whatever else goes on, and keeps the compiled ones for the next."""
 
+import functools
 import hashlib
 import threading
 from collections import OrderedDict
@@ -50,14 +51,25 @@ class GrammarCompiler:
         self._kept: OrderedDict[str, Any] = OrderedDict()  # text -> a fresh LLMatcher
         self._num_bytes = 0
         self._lock = threading.Lock()
-        args = read_tokenizer, vocab_size, list(eos_ids)
-        self._tokenizer: Future[Any] = self._threads.submit(_tokenizer, *args)
+        self._tokenizer_of = functools.partial(
+            _tokenizer, read_tokenizer, vocab_size, list(eos_ids)
+        )
+        self._tokenizer: Future[Any] | None = None
+
+    def prepare(self) -> Future[Any]:
+        """Begins to read the tokenizer, which takes a second where it is large, unless that has
+        begun."""
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = self._threads.submit(self._tokenizer_of)
+            return self._tokenizer
 
     def compile(self, grammar: str, after: Sequence[int] = ()) -> Future[Matcher]:
         """A matcher at the beginning of the grammar, or, with `after`, behind these tokens.
 
         The future raises InvalidRequest for what llguidance does not take.
         """
+        self.prepare()  # in the line of the threads, before what waits for it
         return self._threads.submit(self._compile, grammar, after)
 
     def close(self) -> None:
@@ -79,8 +91,7 @@ class GrammarCompiler:
         from llguidance import LLMatcher, LLParserLimits
 
         try:
-            # Its thread was submitted before any that waits for it.
-            tokenizer = self._tokenizer.result()
+            tokenizer = self.prepare().result()
         except Exception as error:  # the library raises nothing narrower
             raise InvalidRequest(
                 f"This model's tokenizer cannot be used with grammars: {error}."

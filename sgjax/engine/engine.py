@@ -171,6 +171,8 @@ class Engine:
         if programs.is_complete and (self._runner.is_warm or not self.is_idle):
             self._ready = True
             self._scheduler.pace = self._pace
+            if self._grammars is not None:
+                self._grammars.prepare()
             if self._compiles is not None:
                 self._compiles.count = 0
             self._send([Ready(self._clock.seconds)])

@@ -65,6 +65,10 @@ class Grammars:
 
     # Before a request waits in line.
 
+    def prepare(self) -> None:
+        """Begins what would hold up the first grammar."""
+        self._compiler.prepare()
+
     def compile(
         self,
         request: Request,
