@@ -20,7 +20,8 @@ from tests.constrained.schemas import SCHEMAS, faults, schemas
 
 AT_ONCE = 20
 MAX_NEW_TOKENS = 90
-ROUNDS = settings.default.max_examples // 20
+IS_LONG = settings.default.max_examples >= 1000
+ROUNDS = 50 if IS_LONG else 2
 """Of AT_ONCE each: 1,000 schemas and regexes in a long run (--hypothesis-profile=soak)."""
 PHASES = set(Phase) - {Phase.shrink}  # twenty at once take long
 PROMPTS = ("Tell me of France as JSON:", "List three countries:", "x", "\n\n", "Once upon a time,")

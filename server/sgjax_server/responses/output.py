@@ -109,7 +109,7 @@ class _CallItem:
         return [self._told("delta", {"delta": fragment})]
 
     def end(self, status: End) -> list[Told]:
-        done = self._told("done", {"arguments": self._arguments})
+        done = self._told("done", {"name": self._name, "arguments": self._arguments})
         return [done, _done(self._index, self.item(status))]
 
     def _told(self, name: str, rest: Told) -> Told:
