@@ -99,17 +99,28 @@ class Bench:
         return Figure(name=workload.name, value=step * 1e3, unit="ms", runs=runs)
 
     def _beside(self, workload: Workload) -> Figure:
-        """A step of the free requests, while the bound ones decode."""
+        """A step of the free requests, while the bound ones decode.
+
+        Raises:
+            BenchmarkFailed: bound ones ended before the free ones were measured.
+        """
         bound = dataclasses.replace(workload, jobs=workload.bound_jobs)
-        room = self._info["context_length"] - workload.longest
-        outputs = [workload.jobs[0].num_output + room] * len(bound.jobs)
+        each = self._info["max_total_tokens"] // (2 * len(bound.jobs))
+        longest = max(workload.longest, min(self._info["context_length"], each))
+        outputs = [longest - job.num_prompt for job in bound.jobs]
         args = self._prompts(bound), outputs, CONSTRAINTS[workload.bound_to or ""]
         with ThreadPoolExecutor(1) as thread:
             answers = thread.submit(self._generate, *args)
-            while self._num_decoding() < len(bound.jobs):
-                time.sleep(0.01)
             try:
-                return self._step(workload, {})
+                while self._num_decoding() < len(bound.jobs) and not answers.done():
+                    time.sleep(0.01)
+                figure = self._step(workload, {})
+                if self._num_decoding() < len(bound.jobs):
+                    raise BenchmarkFailed(
+                        f"{workload.name}: bound requests ended before the free ones. A cache of "
+                        "more tokens, by --max-total-tokens, or a smaller --scale gives them room."
+                    )
+                return figure
             finally:
                 self._engine.abort_request(abort_all=True)
                 answers.result()

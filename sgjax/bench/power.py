@@ -22,13 +22,11 @@ import jax.numpy as jnp
 
 from sgjax.bench.kernels.attention import OP
 from sgjax.bench.kernels.programs import CALLS
-from sgjax.bench.kernels.timing import compiled
+from sgjax.bench.kernels.timing import IN_FLIGHT, compiled, launch
 
 BEGINNING_S = 0.1
 SETTLED_S = 1.0
 """Before this, clock and watts are still changing."""
-IN_FLIGHT = 4
-"""Runs that are launched before any is waited for."""
 ASK = ("nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader,nounits", "-lms=50")
 LAYER = ((4096, 6144), (4096, 4096), (4096, 28672), (14336, 4096))
 """Of a Llama of 8B."""
@@ -117,7 +115,7 @@ def measure(work: Work, meter: Meter, seconds: float) -> str:
     jax.block_until_ready(program(*work.arguments))
     begin, count, early = time.perf_counter(), 0, None
     while (taken := time.perf_counter() - begin) < seconds or early is None:
-        jax.block_until_ready([program(*work.arguments) for _ in range(IN_FLIGHT)])
+        launch(program, work.arguments)
         count += IN_FLIGHT
         if early is None and taken > min(BEGINNING_S, seconds / 2):
             early = count / (time.perf_counter() - begin)

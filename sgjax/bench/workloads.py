@@ -107,8 +107,9 @@ def _all(size: _Scale) -> Iterator[Workload]:
     jobs = apart(size(64), size(1024), size(128) + 1)
     yield Workload("json-decode-64", "decode", jobs, bound_to="string")
     half = len(jobs) // 2
-    rest = {"bound_to": "string", "bound_jobs": jobs[half:]}
-    yield Workload("json-beside-64", "beside", jobs[:half], **rest)
+    for name, kind in (("beside", "string"), ("beside-jumps", "list")):
+        bound = {"bound_to": kind, "bound_jobs": jobs[half:]}
+        yield Workload(f"json-{name}-64", "beside", jobs[:half], **bound)
 
 
 def batch_workloads(*, batch_size: int, input_len: int, output_len: int) -> list[Workload]:
