@@ -308,11 +308,9 @@ class Engine:
 
     def _launch(self, batch: Batch) -> LaunchedStep:
         launched = self._runner.launch(batch)
-        if launched.undrawn is None or self._grammars is None:
-            return launched
-        self._grammars.note(launched.undrawn)
-        # Its logits must not live longer than it takes to draw from them.
-        return dataclasses.replace(launched, undrawn=None)
+        if launched.has_undrawn and self._grammars is not None:
+            self._grammars.note(batch)
+        return launched
 
     def _read(self, step: LaunchedStep) -> None:
         running = [request for request in step.batch.requests if request.finish_reason is None]
@@ -334,8 +332,8 @@ class Engine:
         grammars = self._grammars
         if grammars is None or not grammars.waits:
             return
-        for draw, results, entries in grammars.read():
-            drawn, outputs = self._scheduler.update_drawn(draw, results, entries)
+        for draw, results in grammars.read():
+            drawn, outputs = self._scheduler.update_drawn(draw, results)
             if events := self._outbox.news(drawn, outputs):
                 self._send(events)
         for request, fault in grammars.draw(step):

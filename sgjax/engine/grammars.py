@@ -17,12 +17,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
+import numpy as np
+
 from sgjax.constrained.compiler import GrammarCompiler
 from sgjax.constrained.masks import Mask, MaskFiller
 from sgjax.constrained.matcher import Matcher
-from sgjax.engine.batch import StepResults
+from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.request import Request
-from sgjax.engine.runner import LaunchedDraw, LaunchedStep, ModelRunner, Undrawn
+from sgjax.engine.runner import LaunchedDraw, LaunchedStep, ModelRunner
 from sgjax.engine.scheduler import Draw, Scheduler
 from sgjax.errors import InvalidRequest
 
@@ -60,7 +62,7 @@ class Grammars:
         self._compiler = GrammarCompiler(read_tokenizer, vocab_size, eos_ids)
         self._filler = MaskFiller(vocab_size, num_threads=_num_threads())
         self._compiling: dict[str, Request] = {}
-        self._undrawn: dict[Request, Undrawn] = {}
+        self._undrawn: dict[Request, None] = {}
         self._draws: list[tuple[Draw, LaunchedDraw]] = []
 
     # Before a request waits in line.
@@ -113,15 +115,15 @@ class Grammars:
         """Whether there is something to draw, or to read."""
         return bool(self._undrawn or self._draws)
 
-    def note(self, undrawn: Undrawn) -> None:
+    def note(self, batch: Batch) -> None:
         """Takes in what a step that was launched leaves undrawn."""
-        self._undrawn |= dict.fromkeys(undrawn.entries, undrawn)
+        self._undrawn |= dict.fromkeys(each for each in batch.requests if each.is_undrawn)
 
-    def read(self) -> Iterator[tuple[Draw, StepResults, list[int]]]:
+    def read(self) -> Iterator[tuple[Draw, StepResults]]:
         """The draws that were launched, each with its results, which are waited for."""
         draws, self._draws = self._draws, []
         for draw, launched in draws:
-            yield draw, launched.read(), launched.entries
+            yield draw, launched.read()
 
     def draw(self, step: LaunchedStep | None) -> list[tuple[Request, str]]:
         """Draws what can be drawn, waiting for masks while the device computes `step` (the last
@@ -135,7 +137,7 @@ class Grammars:
         self._wait(list(masks.values()), step)
         done = {request: mask for request, mask in masks.items() if mask.is_done}
         failed = [(request, str(mask.fault)) for request, mask in done.items() if mask.fault]
-        self._launch({request: mask for request, mask in done.items() if not mask.fault})
+        self._launch({request: mask.bits for request, mask in done.items() if not mask.fault})
         for request, _ in failed:
             self._undrawn.pop(request)
         return failed
@@ -153,9 +155,7 @@ class Grammars:
 
     def _forget(self) -> None:
         """Drops those that have ended, gave way, or know their token already."""
-        self._undrawn = {
-            request: undrawn for request, undrawn in self._undrawn.items() if request.is_undrawn
-        }
+        self._undrawn = dict.fromkeys(each for each in self._undrawn if each.is_undrawn)
 
     def _wait(self, masks: list[Mask], step: LaunchedStep | None) -> None:
         while num_left := sum(not mask.is_done for mask in masks):
@@ -165,14 +165,13 @@ class Grammars:
                 return
             self._filler.wait(_IDLE_S if step is None else _LOOK_UP_S)
 
-    def _launch(self, masks: dict[Request, Mask]) -> None:
-        """Those of a step together."""
-        groups: dict[Undrawn, list[Request]] = {}
+    def _launch(self, masks: dict[Request, np.ndarray]) -> None:
+        if not masks:
+            return
+        launched = self._runner.draw(list(masks), list(masks.values()))
+        self._draws.append((self._scheduler.begin_draw(list(masks)), launched))
         for request in masks:
-            groups.setdefault(self._undrawn.pop(request), []).append(request)
-        for undrawn, requests in groups.items():
-            launched = self._runner.draw(undrawn, requests, [masks[each].bits for each in requests])
-            self._draws.append((self._scheduler.begin_draw(requests), launched))
+            del self._undrawn[request]
 
 
 def _num_threads() -> int:

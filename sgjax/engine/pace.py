@@ -65,6 +65,8 @@ class Pace:
     """The numbers of tokens that steps with prompts are padded to, smallest first."""
     max_ratio: float
     """How much longer than without a long prompt a step may take, about; at least 1."""
+    max_jump_ratio: float = 1.1
+    """The same of steps beside requests that jump; more than 1."""
     many: int = 16
     """More requests than these that wait for their first token are many."""
     burst: int = 2048
@@ -98,6 +100,26 @@ class Pace:
         room = bisect.bisect_right(range(int(longest) + 1), longest, key=takes) - 1
         num_long = max(room, self.min_share)
         return Share(max(self.burst - num_rows, num_long), num_long)
+
+    def steps_a_jump(
+        self, *, decoding: tuple[int, int], jumping: tuple[int, int], num_owed: int
+    ) -> int:
+        """After how many steps requests compute the tokens that they owe, with which grammars let
+        them jump ahead: so many that others, who decode, wait for it no longer in the mean than
+        `max_jump_ratio` times what a step would take in which all of them decode.
+
+        Args:
+            decoding: rows, and their cached tokens, of those who decode.
+            jumping: the same of those who sit out until then.
+            num_owed: their tokens, together.
+        """
+        cost, rows = self.cost, decoding[0]
+        num_rows, num_cached = map(sum, zip(decoding, jumping, strict=True))
+        cached = num_cached * cost.per_cached
+        without = cost.of_products(rows) + decoding[1] * cost.per_cached
+        jump = cost.mixed + cost.of_products(self._around(rows + num_owed)[1]) + cached
+        allowed = self.max_jump_ratio * (cost.of_products(num_rows) + cached)
+        return 1 + max(0, math.ceil((jump - allowed) / (allowed - without)))
 
     def is_long(self, request: Request) -> bool:
         """Whether what was not found in the cache of what the request knows is long."""

@@ -1,6 +1,7 @@
 """A step in the making: what it holds, and what it has room for."""
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -73,6 +74,16 @@ class Plan:
         if share is not None:
             self._tokens_left = min(self._tokens_left, share.num_tokens)
             self._long_left = share.num_long
+
+    def steps_a_jump(self, jumping: Sequence[Request]) -> int:
+        """After how many steps these compute what they owe, for those who decode."""
+        if self._pace is None:
+            return 1
+        return self._pace.steps_a_jump(
+            decoding=(len(self._decoding), int(self._decode_columns[1].sum())),
+            jumping=(len(jumping), sum(request.num_computed for request in jumping)),
+            num_owed=sum(request.num_known - request.num_computed for request in jumping),
+        )
 
     def has_room(self, request: Request) -> bool:
         """Whether the share of long prompts is not used up, if this is one."""

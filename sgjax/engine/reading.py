@@ -64,11 +64,11 @@ class Reader:
         return drawn, outputs
 
     def drawn(
-        self, requests: Sequence[Request], results: StepResults, entries: Sequence[int]
+        self, requests: Sequence[Request], results: StepResults
     ) -> tuple[Drawn, list[Output]]:
-        """What requests with grammars gained: the tokens at `entries`, and what these force."""
+        """What requests with grammars gained: a token each, and what it forces."""
         drawn, outputs = Drawn([], []), []
-        for request, entry in zip(requests, entries, strict=True):
+        for entry, request in enumerate(requests):
             if request.finish_reason is not None:
                 continue
             output = self._drawn(request, results, entry)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from sgjax.engine.batch import Batch, Row, StepResults
+from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.buckets import Bucket, pick
 from sgjax.engine.programs import Key, Programs, Stopwatch
 from sgjax.engine.request import Request
@@ -29,7 +29,8 @@ class LaunchedStep:
     tokens: Any = None
     """An array, or None where nothing was drawn."""
     logprobs: Logprobs | None = None
-    undrawn: "Undrawn | None" = None
+    has_undrawn: bool = False
+    """Whether it has rows of requests with grammars, whose logits are held."""
     clock: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
     @property
@@ -44,29 +45,18 @@ class LaunchedStep:
         return StepResults(*(np.asarray(x)[: self.batch.num_logits] for x in outputs))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Undrawn:
-    """Requests of a step whose tokens wait for the masks of their grammars."""
-
-    entries: dict[Request, int]
-    """Where each one's logits are."""
-    raw: Array
-    """f32[R, V]"""
-    biased: Array
-    """With what is added to single tokens."""
-
-
 @dataclasses.dataclass(frozen=True)
 class LaunchedDraw:
     """Tokens that were undrawn, on their way."""
 
-    entries: list[int]
+    num_tokens: int
     tokens: Array
     logprobs: Logprobs | None = None
 
     def read(self) -> StepResults:
-        """Waits for them; only `entries` mean anything."""
-        return StepResults(*(np.asarray(x) for x in (self.tokens, *(self.logprobs or ()))))
+        """Waits for them."""
+        outputs = self.tokens, *(self.logprobs or ())
+        return StepResults(*(np.asarray(x)[: self.num_tokens] for x in outputs))
 
 
 class ModelRunner:
@@ -132,34 +122,36 @@ class ModelRunner:
         logits = self._forward(batch, bucket)
         if not batch.num_logits:
             return LaunchedStep(batch)
-        biased = self._biased(logits, batch, bucket) if wants & Wants.BIAS else logits
+        biased = self._biased(logits, _biases(batch)) if wants & Wants.BIAS else logits
         tokens = self._sample(biased, variant)
         logprobs = None
         if wants & Wants.LOGPROBS:
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
         _send_to_host(tokens, logprobs)
-        undrawn = None
         if wants & Wants.MASK:
-            undrawn = Undrawn(_undrawn_entries(batch), logits, biased)
-        return LaunchedStep(batch, tokens, logprobs, undrawn)
+            self._hold(logits)
+        return LaunchedStep(batch, tokens, logprobs, has_undrawn=bool(wants & Wants.MASK))
 
-    def draw(
-        self, undrawn: Undrawn, requests: list[Request], masks: Sequence[np.ndarray]
-    ) -> LaunchedDraw:
-        """Starts drawing the tokens of some undrawn requests, whose known tokens are all there
-        before them, from what their masks allow: i32[ceil(V / 32)] each."""
-        num_logits = undrawn.raw.shape[0]
-        entries = [undrawn.entries[request] for request in requests]
-        vector = pack_draw(requests, entries, num_logits, self._params)
-        allowed = np.zeros((num_logits, self.blueprint.num_mask_words), np.int32)
-        for entry, mask in zip(entries, masks, strict=True):
-            allowed[entry] = mask
-        tokens = self._draw(undrawn.biased, allowed, vector)
+    def draw(self, requests: Sequence[Request], masks: Sequence[np.ndarray]) -> LaunchedDraw:
+        """Starts drawing the tokens of requests whose logits are held, and whose known tokens are
+        all there before them, from what their masks allow: i32[ceil(V / 32)] each."""
+        count = next(n for n in self._compiled_draw_sizes() if n >= len(requests))
+        vector = self._draw_vector(requests, count)
+        allowed = np.zeros((count, self.blueprint.num_mask_words), np.int32)
+        np.stack(masks, out=allowed[: len(masks)])
+        logits = biased = self._take(vector, count)
+        if biases := [
+            (entry, token, value)
+            for entry, request in enumerate(requests)
+            for token, value in _biases_of(request, request.num_known)
+        ]:
+            biased = self._biased(logits, biases)
+        tokens = self._draw(biased, allowed, vector)
         logprobs = None
         if any(request.return_logprob for request in requests):
-            logprobs = self.programs["logprobs", num_logits](undrawn.raw, tokens)
+            logprobs = self.programs["logprobs", count](logits, tokens)
         _send_to_host(tokens, logprobs)
-        return LaunchedDraw(entries, tokens, logprobs)
+        return LaunchedDraw(len(requests), tokens, logprobs)
 
     @property
     def is_warm(self) -> bool:
@@ -185,10 +177,16 @@ class ModelRunner:
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
             jax.block_until_ready(logprobs)
         if self.blueprint.has_grammars:
-            nothing = np.zeros((bucket.num_logits, self.blueprint.num_mask_words), np.int32)
-            vector = pack_draw([], [], bucket.num_logits, self._params)
-            jax.block_until_ready(self._draw(logits, nothing, vector))
+            self._hold(logits)
+        if bucket.num_logits in self._compiled_draw_sizes():
+            self._warm_up_draw(bucket.num_logits)
         return True
+
+    def _warm_up_draw(self, count: int) -> None:
+        nothing = np.zeros((count, self.blueprint.num_mask_words), np.int32)
+        vector = self._draw_vector([], count)
+        tokens = self._draw(self._take(vector, count), nothing, vector)
+        jax.block_until_ready(tokens)
 
     def _forward(self, batch: Batch, bucket: Bucket) -> Array:
         """Starts the model on a step; its logits."""
@@ -213,6 +211,22 @@ class ModelRunner:
         )
         return tokens
 
+    def _hold(self, logits: Array) -> None:
+        """Keeps what the step that was begun last leaves undrawn."""
+        state = self._state
+        held = self.programs["hold", logits.shape[0]](state.held, logits, state.inbox)
+        self._state = dataclasses.replace(state, held=held)
+
+    def _draw_vector(self, requests: Sequence[Request], count: int) -> np.ndarray:
+        vector = np.zeros(self.blueprint.draw_vector_size(count), np.int32)
+        packed = pack_draw(requests, count, self._params)
+        vector[: len(packed)] = packed
+        return vector
+
+    def _take(self, vector: np.ndarray, count: int) -> Array:
+        """What was held of the requests of a draw's vector."""
+        return self.programs["take", count](self._state.held, vector)
+
     def _draw(self, logits: Array, allowed: np.ndarray, vector: np.ndarray) -> Array:
         """Starts the sampler on what is allowed: i32[R, ceil(V / 32)]; its tokens."""
         state = self._state
@@ -236,8 +250,16 @@ class ModelRunner:
         count = bucket.num_logits
         keys: list[Key] = [("forward", bucket), ("sample", count, variant)]
         keys += [("logprobs", count), ("bias", count)]
-        keys += [("draw", count)] * self.blueprint.has_grammars
+        keys += [("hold", count)] * self.blueprint.has_grammars
         return all(key in self.programs for key in keys)
+
+    def _compiled_draw_sizes(self) -> list[int]:
+        """Those that tokens of grammars can be drawn in, smallest first."""
+        sizes = self.blueprint.draw_sizes
+        if self.programs.is_complete:
+            return sizes
+        keys = self.blueprint.draw_keys
+        return [n for n in sizes if all(key in self.programs for key in keys(n))]
 
     def _load(self, batch: Batch, bucket: Bucket) -> None:
         """Sends the device what it must know of the step, in one piece."""
@@ -276,15 +298,17 @@ class ModelRunner:
             )
             self._state = dataclasses.replace(self._state, seen=seen)
 
-    def _biased(self, logits: Array, batch: Batch, bucket: Bucket) -> Array:
-        for piece in _pieces(_biases(batch)):
-            rows = np.full(PIECE, bucket.num_logits, np.int32)
+    def _biased(self, logits: Array, biases: list[tuple[int, int, float]]) -> Array:
+        """Logits with biases: (entry, token, what to add)."""
+        num_logits = logits.shape[0]
+        for piece in _pieces(biases):
+            rows = np.full(PIECE, num_logits, np.int32)
             tokens = np.zeros(PIECE, np.int32)
             values = np.zeros(PIECE, np.float32)
             rows[: len(piece)] = [row for row, _, _ in piece]
             tokens[: len(piece)] = [token for _, token, _ in piece]
             values[: len(piece)] = [value for _, _, value in piece]
-            logits = self.programs["bias", bucket.num_logits](logits, rows, tokens, values)
+            logits = self.programs["bias", num_logits](logits, rows, tokens, values)
         return logits
 
 
@@ -293,35 +317,22 @@ def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:
         output.copy_to_host_async()
 
 
-def _undrawn_entries(batch: Batch) -> dict[Request, int]:
-    """Of the rows of requests with grammars: where the logits of the token to be drawn are."""
-    _, starts, counts, samples, logits_from = batch.columns
-    lasts = np.cumsum(starts + counts - logits_from) - 1
-    return {
-        request: last
-        for request, last, is_drawn in zip(
-            batch.requests, lasts.tolist(), samples.tolist(), strict=True
-        )
-        if is_drawn and request.grammar is not None
-    }
-
-
 def _biases(batch: Batch) -> list[tuple[int, int, float]]:
-    """(logits row, token, what to add) of all rows that draw a token with biases."""
+    """(entry, token, what to add) of all rows that draw a token with biases now."""
     biases: list[tuple[int, int, float]] = []
     at = -1
     for row in batch.rows:
         at += row.num_logits
-        if row.samples:
-            biases += [(at, token, value) for token, value in _row_biases(row)]
+        if row.samples and row.request.grammar is None:
+            biases += [(at, token, value) for token, value in _biases_of(row.request, row.end)]
     return biases
 
 
-def _row_biases(row: Row) -> list[tuple[int, float]]:
-    request = row.request
+def _biases_of(request: Request, position: int) -> list[tuple[int, float]]:
+    """(token, what to add) for the token at `position`."""
     wanted = request.params.logit_bias or {}
     biases = [(token, float(value)) for token, value in wanted.items()]
-    if row.end - request.num_prompt < request.params.min_new_tokens:
+    if position - request.num_prompt < request.params.min_new_tokens:
         biases += [(token, -np.inf) for token in request.stop_ids]
     return biases
 

@@ -23,6 +23,7 @@ SAMPLE_FLOATS = (
     "presence_penalty",
     "repetition_penalty",
 )
+_OF_ENTRY = ("slots", "holds", "targets", "positions")
 _OF_REQUEST = ("seeds", "top_k", *SAMPLE_FLOATS)
 
 
@@ -75,10 +76,11 @@ class SampleParams:
         """The fields of _OF_REQUEST: i32[len(slots), 8]."""
         return self._rows[slots]
 
-    def slots_drawn(self, slots: np.ndarray) -> np.ndarray:
-        """The slots, but for those of requests with grammars the one past the end."""
-        is_masked = self._wants[slots] & Wants.MASK != 0
-        return np.where(is_masked, self.num_slots, slots)
+    def apart(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those whose token the step draws, and those whose logits are held, of requests with
+        grammars: in either, the slot past the end where the other has one."""
+        is_held = self._wants[slots] & Wants.MASK != 0
+        return np.where(is_held, self.num_slots, slots), np.where(is_held, slots, self.num_slots)
 
     def wants(self, batch: Batch) -> Wants:
         """All that is wanted of the batch's logits."""
@@ -95,7 +97,7 @@ class SampleParams:
 
 @functools.cache
 def sample_layout(num_logits: int) -> Layout:
-    return Layout(**dict.fromkeys(("slots", "targets", "positions", *_OF_REQUEST), num_logits))
+    return Layout(**dict.fromkeys((*_OF_ENTRY, *_OF_REQUEST), num_logits))
 
 
 def pack_sample(
@@ -103,42 +105,40 @@ def pack_sample(
 ) -> np.ndarray:
     """The sampler's vector, i32, an entry per wanted logits.
 
-    `targets` are known tokens (for prompt logprobs), or -1 where a token is drawn; `slots` is where
-    a drawn token is kept for the next step, past the end otherwise; `positions` is the place of the
-    token in its request, which makes its random numbers the same in whatever batch it is drawn.
+    `slots` is where a drawn token is kept for the next step, `holds` where logits are that are drawn
+    from later, both past the end otherwise; `targets` are known tokens (for prompt logprobs), or -1
+    where a token is drawn; `positions` is the place of the token in its request, which makes its
+    random numbers the same in whatever batch it is drawn.
     """
-    # In sample_layout's order, a row each.
-    vector = np.zeros((3 + len(_OF_REQUEST), bucket.num_logits), np.int32)
-    slots, targets, positions = vector[:3]
-    slots[:] = shape.num_slots
+    vector = np.zeros((len(_OF_ENTRY) + len(_OF_REQUEST), bucket.num_logits), np.int32)
+    slots, holds, targets, positions = vector[: len(_OF_ENTRY)]
+    slots[:] = holds[:] = shape.num_slots
     if batch.only_decodes:
         n = len(batch.requests)
         row_slots, starts = batch.columns[:2]
-        slots[:n] = params.slots_drawn(row_slots)
+        slots[:n], holds[:n] = params.apart(row_slots)
         targets[:n] = -1
         np.add(starts, 1, out=positions[:n])
     else:
         _pack_entries(batch, slots, targets, positions)
         last = slots < shape.num_slots
-        slots[last] = params.slots_drawn(slots[last])
-    vector[3:] = params.rows(slots).T
+        slots[last], holds[last] = params.apart(slots[last])
+    vector[len(_OF_ENTRY) :] = params.rows(slots).T
     return vector.reshape(-1)
 
 
-def pack_draw(
-    requests: Sequence[Request],
-    entries: Sequence[int],
-    num_logits: int,
-    params: SampleParams,
-) -> np.ndarray:
-    """The sampler's vector for the undrawn tokens of some requests, whose logits are at `entries`.
-    Of all others nothing is drawn."""
-    vector = np.zeros((3 + len(_OF_REQUEST), num_logits), np.int32)
-    slots, targets, positions = vector[:3]
+def pack_draw(requests: Sequence[Request], num_logits: int, params: SampleParams) -> np.ndarray:
+    """The sampler's vector for the undrawn tokens of some requests, an entry each; the others draw
+    nothing."""
+    vector = np.zeros((len(_OF_ENTRY) + len(_OF_REQUEST), num_logits), np.int32)
+    slots, holds, targets, positions = vector[: len(_OF_ENTRY)]
+    n = len(requests)
     slots[:] = params.num_slots
-    for request, entry in zip(requests, entries, strict=True):
-        slots[entry], targets[entry], positions[entry] = request.slot, -1, request.num_known
-    vector[3:] = params.rows(slots).T
+    slots[:n] = [request.slot for request in requests]
+    holds[:] = slots
+    targets[:n] = -1
+    positions[:n] = [request.num_known for request in requests]
+    vector[len(_OF_ENTRY) :] = params.rows(slots).T
     return vector.reshape(-1)
 
 

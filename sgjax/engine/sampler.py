@@ -55,6 +55,7 @@ def sample(
     """
     rows = unpack_sample(vector, logits.shape[0])
     slots, targets = rows.pop("slots"), rows.pop("targets")
+    del rows["holds"]
     if variant is Variant.GREEDY:
         drawn = _likeliest(logits)
     else:
@@ -65,6 +66,21 @@ def sample(
     if variant is Variant.GENERAL:
         seen = _count(seen, slots, tokens)
     return tokens, _keep(last_tokens, slots, tokens), seen
+
+
+def hold(
+    held: Float[Array, "slots V"], logits: Float[Array, "R V"], vector: Int32[Array, "n"]
+) -> Float[Array, "slots V"]:
+    """Keeps the logits of tokens that are drawn later, each at its request's slot."""
+    holds = unpack_sample(vector, logits.shape[0])["holds"]
+    return held.at[holds].set(logits, mode="drop")
+
+
+def take(
+    held: Float[Array, "slots V"], vector: Int32[Array, "n"], *, num_logits: int
+) -> Float[Array, "R V"]:
+    """Logits that were held; of entries that draw nothing, any."""
+    return held.at[unpack_sample(vector, num_logits)["holds"]].get(mode="clip")
 
 
 def only_allowed(logits: Float[Array, "R V"], masks: Int32[Array, "R W"]) -> Float[Array, "R V"]:

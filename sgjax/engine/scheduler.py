@@ -36,9 +36,6 @@ from sgjax.engine.sharing import Sharing
 from sgjax.engine.stats import Stats
 from sgjax.errors import InvalidRequest, QueueFull
 
-STEPS_A_JUMP = 4
-"""While others draw freely, tokens that grammars force are computed in every fourth step."""
-
 
 class _DecodeRows(NamedTuple):
     """The requests that a step gives one token each, those that the device holds."""
@@ -322,15 +319,17 @@ class Scheduler:
 
     def _due(self, plan: Plan) -> list[Request]:
         """Those that were begun, but for some that jump: a step with more than a token a row takes
-        longer, so while others draw freely, those who jump do it together, and now and then."""
+        longer, so while others draw freely, those who jump do it together, and now and then: as
+        the pace has it."""
         begun = list(self._prefilling)
         jumping = [request for request in begun if request.num_forced and request.num_outputs]
         is_long_anyway = len(jumping) < len(begun) or bool(self._waiting)
-        if not jumping or is_long_anyway or self.pace is None or not plan.has_free:
-            self._num_held = 0
-            return begun
-        self._num_held = (self._num_held + 1) % STEPS_A_JUMP
-        return [] if self._num_held else begun
+        self._num_held += 1
+        may_hold = jumping and plan.has_free and not is_long_anyway
+        if may_hold and self._num_held < plan.steps_a_jump(jumping):
+            return []
+        self._num_held = 0
+        return begun
 
     def _plan_chunk(self, request: Request, plan: Plan, *, is_last: bool) -> bool:
         """Plans and books as much of a request as there is room for; False: nothing."""
@@ -450,15 +449,12 @@ class Scheduler:
         self._draws.append(draw)
         return draw
 
-    def update_drawn(
-        self, draw: Draw, results: StepResults, entries: Sequence[int]
-    ) -> tuple[Drawn, list[Output]]:
-        """Books drawn tokens, those at `entries` of the results. A draw that began before
-        `reset_cache` has none."""
+    def update_drawn(self, draw: Draw, results: StepResults) -> tuple[Drawn, list[Output]]:
+        """Books drawn tokens. A draw that began before `reset_cache` has none."""
         if draw not in self._draws:
             return Drawn([], []), []
         self._draws.remove(draw)
-        return self._reader.drawn(draw.requests, results, entries)
+        return self._reader.drawn(draw.requests, results)
 
     def fail_grammar(self, request: Request, fault: str) -> list[Request]:
         """Ends a request whose grammar cannot go on; those that ended: it, unless it had."""

@@ -24,6 +24,7 @@ from sgjax.sharding.mesh import Placement
 
 PIECE = 1024
 """Entries of one call of the small programs: longer lists take several calls."""
+_FEW_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,9 @@ class DeviceState:
     unread: Int32[Array, "R"]
     """Those of the last step. The two take turns: were tokens new arrays, what a step computes on
     the way to them would lie somewhere else each time."""
+    held: Float[Array, "slots V"]
+    """Logits of tokens that are drawn later; no slot has two. Without grammars there are none. Were
+    they left where a step puts them, then those of the next would lie somewhere else."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,8 @@ class StepPrograms:
     ("load", size)                      puts a vector of the host into the inbox
     ("forward", bucket)                 the model: from the inbox and the state to logits
     ("sample", num_logits, variant)     from logits to tokens
-    ("draw", num_logits)                from logits to tokens that grammars allow
+    ("hold", num_logits)                keeps the logits of tokens that are drawn later
+    ("take", num_logits), ("draw", num_logits)      from kept logits to tokens that grammars allow
     ("logprobs", num_logits), ("bias", num_logits), "tables", "seen"    what a step needs rarely
     """
 
@@ -81,8 +86,26 @@ class StepPrograms:
         count = last.num_logits
         keys: list[Key] = [("forward", last), *(("sample", count, variant) for variant in Variant)]
         keys += [("load", size) for size in self.inbox_sizes]
-        keys += [("draw", count)] * self.has_grammars
-        return [*keys, ("logprobs", count), ("bias", count), "tables", "seen"]
+        keys += [("logprobs", count), ("bias", count), "tables", "seen"]
+        if self.has_grammars:
+            keys += [("hold", count), *self.draw_keys(self.draw_sizes[-1])]
+        return list(dict.fromkeys(keys))
+
+    def draw_keys(self, count: int) -> list[Key]:
+        """What tokens of so many requests with grammars are drawn by."""
+        return [(kind, count) for kind in ("take", "bias", "draw", "logprobs")]
+
+    @functools.cached_property
+    def draw_sizes(self) -> list[int]:
+        """How many tokens are drawn at once, smallest first: as many as there may be requests, and
+        so on by halves."""
+        if not self.has_grammars:
+            return []
+        sizes = [min(size for size in self._logits_sizes if size >= self.shape.num_slots)]
+        for size in self._logits_sizes:
+            if 2 * size <= sizes[-1]:
+                sizes.append(size)
+        return sizes[::-1]
 
     @functools.cached_property
     def inbox_sizes(self) -> list[int]:
@@ -106,12 +129,15 @@ class StepPrograms:
             inbox=make((self.inbox_sizes[-1],), jnp.int32),
             outbox=make((self._logits_sizes[0],), jnp.int32),
             unread=make((self._logits_sizes[0],), jnp.int32),
+            held=make((slots * self.has_grammars, self.model.vocab_size), jnp.float32),
         )
 
     def make_places(self) -> list[Array]:
-        """Places for the vectors of steps with few rows, which take the device no longer than the
-        host; what has to be kept for them."""
-        return make_places(self.inbox_sizes[0], self._replicated)
+        """Places for the vectors and masks of steps with few rows, which take the device no longer
+        than the host; what has to be kept for them."""
+        sizes = [self.inbox_sizes[0]]
+        sizes += [n * self.num_mask_words for n in self.draw_sizes if n <= _FEW_ROWS]
+        return [kept for size in sizes for kept in make_places(size, self._replicated)]
 
     def sources(self, state: DeviceState) -> dict[Key, Source]:
         """How each is lowered and compiled, for the shapes of a state."""
@@ -172,11 +198,21 @@ class StepPrograms:
             sample = functools.partial(sample_into, variant=variant, placement=placement)
             yield self._plain(("sample", count, variant), sample, x, *state, donate=(1, 2, 3))
         for count in self._logits_sizes * self.has_grammars:
+            logits = self._logits(count)
+            yield self._plain(
+                ("hold", count), sampler.hold, given["held"], logits, given["inbox"], donate=0
+            )
+        for count in reversed(self.draw_sizes):
             masks = self._input(jnp.int32, count, self.num_mask_words)
-            vector = self._input(jnp.int32, sample_layout(count).size)
+            vector = self._input(jnp.int32, self.draw_vector_size(count))
+            take = functools.partial(sampler.take, num_logits=count)
+            yield self._plain(("take", count), take, given["held"], vector)
             given_to = self._logits(count), masks, *state[1:3], vector
             draw = functools.partial(draw_allowed, most=self._logits_sizes[0], placement=placement)
             yield self._plain(("draw", count), draw, *given_to, donate=(2, 3))
+
+    def draw_vector_size(self, count: int) -> int:
+        return padded(sample_layout(count).size)
 
     def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)

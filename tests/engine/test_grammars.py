@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
 from sgjax.constrained.matcher import GrammarFault, Matcher
+from sgjax.engine.pace import Pace
 from sgjax.engine.runner import LaunchedStep
-from sgjax.engine.scheduler import STEPS_A_JUMP
 from tests.engine.lockstep import Lockstep, joined
 from tests.tiny import TinyLlama
 from tests.tiny_tokenizer import EOS, PIECES, save_tokenizer
@@ -220,12 +220,12 @@ def test_logits_without_a_finite_value_fail_their_request_alone(engine, monkeypa
     engine.forget()
     draw = engine.setup.runner.draw
 
-    def poisoned(undrawn, requests, masks):
+    def poisoned(requests, masks):
         masks = [
             np.zeros_like(mask) if request.rid == "bad" else mask
             for request, mask in zip(requests, masks, strict=True)
         ]
-        return draw(undrawn, requests, masks)
+        return draw(requests, masks)
 
     monkeypatch.setattr(engine.setup.runner, "draw", poisoned)
     for rid in ("bad", "good"):
@@ -282,6 +282,7 @@ def test_jumps_beside_free_requests_come_together_and_seldom(folder, monkeypatch
         return launch(batch)
 
     monkeypatch.setattr(engine.setup.runner, "launch", noted)
+    monkeypatch.setattr(Pace, "steps_a_jump", lambda *_, **__: 4)
     engine.submit("free", BASE[:4], max_new_tokens=60, ignore_eos=True, logprobs=False)
     engine.turn(4)
     grammar = LLMatcher.grammar_from_regex("((ab|10)forced text){4}")
@@ -297,7 +298,7 @@ def test_jumps_beside_free_requests_come_together_and_seldom(folder, monkeypatch
     ]
     at = [step for step, rows in enumerate(jumps) if rows]
     assert max(map(len, jumps)) == 2
-    assert min(later - earlier for earlier, later in itertools.pairwise(at)) >= STEPS_A_JUMP
+    assert min(later - earlier for earlier, later in itertools.pairwise(at)) >= 4
 
 
 requests = st.fixed_dictionaries(

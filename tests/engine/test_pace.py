@@ -38,6 +38,19 @@ def test_a_share_is_what_the_padded_step_has_time_for():
     assert pace.share(60, 0, num_waiting=1, start=0) == Share(1988, 128 - 60)
 
 
+def test_those_who_jump_hold_up_others_by_a_tenth_in_the_mean():
+    cost = StepCost(step=120.0, per_cached=0.01, per_pair=0.0, mixed=30.0)
+    pace = Pace(cost=cost, sizes=SIZES, max_ratio=2.5)
+    # All of them decode in |(120, 64)| + 64 = 200, the half in |(120, 32)| + 32 = 156.2. A jump to
+    # |(120, 128)| + 64 + 30 = 269.5: 220 in the mean of two, 49.5 to win back at 63.8 a step.
+    jump = {"decoding": (32, 3200), "jumping": (32, 3200)}
+    assert pace.steps_a_jump(**jump, num_owed=96) == 2
+    # To |(120, 1024)| + 94 = 1125: 905 to win back.
+    assert pace.steps_a_jump(**jump, num_owed=900) == 16
+    # No longer than a step in which they decode.
+    assert pace.steps_a_jump(decoding=(1, 10), jumping=(900, 90_000), num_owed=900) == 1
+
+
 @pytest.mark.parametrize(
     ("num_prompt", "num_cached", "is_long"),
     [(4096, 0, False), (4097, 0, True), (9000, 5000, False), (3000, 0, False)],
