@@ -105,10 +105,10 @@ def pack_sample(
 ) -> np.ndarray:
     """The sampler's vector, i32, an entry per wanted logits.
 
-    `slots` is where a drawn token is kept for the next step, `holds` where logits are that are drawn
-    from later, both past the end otherwise; `targets` are known tokens (for prompt logprobs), or -1
-    where a token is drawn; `positions` is the place of the token in its request, which makes its
-    random numbers the same in whatever batch it is drawn.
+    `slots` is where a drawn token is kept for the next step, `holds` where logits are kept of which
+    one is drawn later, both past the end otherwise; `targets` are known tokens (for prompt
+    logprobs), or -1 where a token is drawn; `positions` is the place of the token in its request,
+    which makes its random numbers the same in whatever batch it is drawn.
     """
     vector = np.zeros((len(_OF_ENTRY) + len(_OF_REQUEST), bucket.num_logits), np.int32)
     slots, holds, targets, positions = vector[: len(_OF_ENTRY)]
