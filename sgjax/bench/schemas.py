@@ -46,8 +46,8 @@ _SURVEY = _closed(
 CONSTRAINTS = {
     "character": {"json_schema": json.dumps(_CHARACTER)},
     "survey": {"json_schema": json.dumps(_SURVEY)},
-    # Many short answers, in lines that are forced: an endless survey.
-    "list": {"regex": r'(\{"the answer to question [1-9] of this survey":"(yes|no)"\}\n){1000}'},
+    # One survey after the other: more tokens than are asked for.
+    "list": {"json_schema": json.dumps({"type": "array", "items": _SURVEY, "minItems": 1000})},
     # What a string of JSON may hold, without an end: as many tokens as are asked for.
     "string": {"regex": r'[^"\\\x00-\x1f\x7f]*END OF THE STRING'},
 }

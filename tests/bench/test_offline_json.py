@@ -50,6 +50,7 @@ def test_bound_workloads_give_rates_steps_and_what_was_forced(bench, folder, no_
         "json-survey-forced",
         "json-decode-64",
         "json-beside-64",
+        "json-beside-jumps-64",
     ]
     assert all(value > 0 for value in figures.values())
     assert 0.3 < figures["json-character-forced"] < figures["json-survey-forced"] < 1

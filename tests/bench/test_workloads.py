@@ -40,6 +40,7 @@ def test_a_group_is_all_of_its_workloads_in_their_own_order():
         "json-survey",
         "json-decode-64",
         "json-beside-64",
+        "json-beside-jumps-64",
     ]
     assert all(each.bound_to in CONSTRAINTS for each in bound)
     assert len(select(["all"])) == len(workloads()) - len(bound)
