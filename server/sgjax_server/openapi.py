@@ -16,6 +16,11 @@ from sgjax_server.auth import OPEN_PATHS
 _REFS = "#/components/schemas/{model}"
 _OTHERS = (ChatCompletionChunk, ResponseEvent, MessageEvent, Error, AnthropicError)
 """Models of streams and errors: routes refer to them, but FastAPI is not told."""
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+"""Where a key may stand: one of them is enough."""
 
 
 def document(app: FastAPI, *, has_key: bool) -> dict[str, Any]:
@@ -31,11 +36,11 @@ def document(app: FastAPI, *, has_key: bool) -> dict[str, Any]:
             operation["responses"].pop("422", None)  # what FastAPI would say is a 400 here
             if has_key and path not in OPEN_PATHS:
                 operation["responses"]["401"] = _unauthorized(path)
-                operation["security"] = [{"key": []}]
+                operation["security"] = [{scheme: []} for scheme in _KEYS]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     if has_key:
-        found["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        found["components"]["securitySchemes"] = _KEYS
     return _exact(found)
 
 

@@ -239,4 +239,6 @@ def test_with_a_key_the_document_says_where_it_is_needed() -> None:
         for operation in methods.values():
             is_open = path in ("/health", "/health/ready")
             assert ("401" in operation["responses"]) == (not is_open)
-            assert operation.get("security", []) == ([] if is_open else [{"key": []}])
+            assert operation.get("security", []) == (
+                [] if is_open else [{"bearer": []}, {"x-api-key": []}]
+            )
