@@ -7,6 +7,8 @@ token. So it depends on who waits:
 - Else a step has at most `burst` tokens: most prompts need one such step, and delay others once.
 - A long prompt needs many. It gets as much of a step as keeps the step within `max_ratio` times
   what it would take without: others hardly notice, and shorter prompts overtake it.
+- Tokens that a grammar forces are computed together with those of others, and not in every step:
+  in the mean, those who decode wait `max_jump_ratio` times as long as if all of them decoded.
 
 What a step takes is estimated from the model's sizes, not measured: plans are the same in every
 run.
