@@ -8,17 +8,73 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgjax.front.engine import Engine
-    from sgjax.sampling_params import SamplingParams
+    from sgjax.front.engine import Engine as Engine
+    from sgjax.lang.api import assistant as assistant
+    from sgjax.lang.api import assistant_begin as assistant_begin
+    from sgjax.lang.api import assistant_end as assistant_end
+    from sgjax.lang.api import flush_cache as flush_cache
+    from sgjax.lang.api import function as function
+    from sgjax.lang.api import gen as gen
+    from sgjax.lang.api import gen_int as gen_int
+    from sgjax.lang.api import gen_string as gen_string
+    from sgjax.lang.api import get_server_args as get_server_args
+    from sgjax.lang.api import get_server_info as get_server_info
+    from sgjax.lang.api import image as image
+    from sgjax.lang.api import select as select
+    from sgjax.lang.api import set_default_backend as set_default_backend
+    from sgjax.lang.api import system as system
+    from sgjax.lang.api import system_begin as system_begin
+    from sgjax.lang.api import system_end as system_end
+    from sgjax.lang.api import user as user
+    from sgjax.lang.api import user_begin as user_begin
+    from sgjax.lang.api import user_end as user_end
+    from sgjax.lang.api import video as video
+    from sgjax.lang.choices import greedy_token_selection as greedy_token_selection
+    from sgjax.lang.choices import token_length_normalized as token_length_normalized
+    from sgjax.lang.choices import (
+        unconditional_likelihood_normalized as unconditional_likelihood_normalized,
+    )
+    from sgjax.sampling_params import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
 
 BEGAN_S = time.time()
 """When this process began to import the package."""
 
-__all__ = ["Engine", "SamplingParams", "__version__"]
+_NAMES = {
+    "sgjax.front.engine": ["Engine"],
+    "sgjax.lang.api": [
+        "assistant",
+        "assistant_begin",
+        "assistant_end",
+        "flush_cache",
+        "function",
+        "gen",
+        "gen_int",
+        "gen_string",
+        "get_server_args",
+        "get_server_info",
+        "image",
+        "select",
+        "set_default_backend",
+        "system",
+        "system_begin",
+        "system_end",
+        "user",
+        "user_begin",
+        "user_end",
+        "video",
+    ],
+    "sgjax.lang.choices": [
+        "greedy_token_selection",
+        "token_length_normalized",
+        "unconditional_likelihood_normalized",
+    ],
+    "sgjax.sampling_params": ["SamplingParams"],
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
-_HOMES = {"Engine": "sgjax.front.engine", "SamplingParams": "sgjax.sampling_params"}
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,10 @@
     ├── RequestFailed          the engine failed while it computed this request (500)
     ├── Draining               the server is about to stop (503)
     ├── EngineDead             the engine is gone (503)
-    └── BenchmarkFailed        something could not be measured
+    ├── BenchmarkFailed        something could not be measured
+    ├── InvalidProgram         a program of the language does what it must not
+    └── ProgramFailed          a value of a program cannot be had: its cause says why
+        └── UnknownVariable    no part of the program makes it
 
 A message says what is, what is allowed, and what to do.
 """
@@ -139,3 +142,18 @@ def revive(kind: str, message: str, param: str | None = None) -> RequestError:
     error = RequestError.__new__(kinds.get(kind, InvalidRequest))
     RequestError.__init__(error, message, param=param)
     return error
+
+
+class InvalidProgram(SgjaxError):
+    """A program of the language that does what it must not, at the line that does it."""
+
+
+class ProgramFailed(SgjaxError):
+    """A value of a program that cannot be had. Its `__cause__` is the error that came first."""
+
+
+class UnknownVariable(ProgramFailed, KeyError):
+    """A variable that no part of the program makes."""
+
+    def __str__(self) -> str:  # KeyError would quote it
+        return str(self.args[0])

@@ -34,6 +34,7 @@ ALLOWED = {
         "engine.local_client",
         "engine.messages",
         "engine.request",
+        "lang.backends.engine",
         "text",
         "weights.hub",
     ),
@@ -85,7 +86,10 @@ ALLOWED = {
     "terminal": ("engine.local_client", "front", "progress", "text"),
     "cli": ("bench.command", "flags", "terminal", "sgjax_server"),
     "launch_server": ("cli",),
-    "": ("front.engine",),
+    # The language
+    "lang": ("front.loop_thread",),
+    "lang.backends.engine": ("front", "lang", "text"),
+    "": ("front.engine", "lang"),
 }
 
 WITHOUT_JAX = [
@@ -131,7 +135,13 @@ WITHOUT_JAX = [
     "sgjax.terminal",
     "sgjax.weights.hub",
 ]
-PACKAGES_WITHOUT_JAX = ["sgjax.constrained", "sgjax.front", "sgjax.text", "sgjax_server"]
+PACKAGES_WITHOUT_JAX = [
+    "sgjax.constrained",
+    "sgjax.front",
+    "sgjax.lang",
+    "sgjax.text",
+    "sgjax_server",
+]
 
 
 def modules() -> dict[str, Path]:

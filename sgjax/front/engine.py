@@ -1,10 +1,11 @@
 """`sgjax.Engine`: a model in this process, without a server."""
 
 import dataclasses
+import functools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +19,9 @@ from sgjax.front.loop_thread import LoopThread
 from sgjax.front.native import Answer, NativeCall, read_call
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
+
+if TYPE_CHECKING:
+    from sgjax.lang.backends.engine import EngineBackend
 
 Output = dict[str, Any]
 Params = dict[str, Any] | SamplingParams
@@ -59,6 +63,30 @@ class Engine:
     @property
     def tokenizer(self) -> Tokenizer | None:
         return self._tokenizer
+
+    @property
+    def loop(self) -> LoopThread:
+        """Where its coroutines run."""
+        return self._thread
+
+    @functools.cached_property
+    def backend(self) -> "EngineBackend":
+        """For programs of the language (`sgjax.function`)."""
+        from sgjax.lang.backends.engine import EngineBackend  # the language is not always wanted
+
+        return EngineBackend(self)
+
+    async def answer(self, *, return_text_in_logprobs: bool = False, **call: Any) -> Any:
+        """`generate`, from a coroutine on `loop`: it needs no thread to wait."""
+        self._check_open()
+        return await self._whole(read_call(**_of_call(call)), return_text_in_logprobs)
+
+    def answers(
+        self, *, return_text_in_logprobs: bool = False, **call: Any
+    ) -> AsyncGenerator[Output, None]:
+        """The same with `stream`."""
+        self._check_open()
+        return self._stream(read_call(**_of_call(call)), return_text_in_logprobs)
 
     def generate(
         self,
@@ -219,6 +247,10 @@ class Engine:
         finally:
             if self._finalizer.alive:
                 await self._thread.await_(outputs.aclose())
+
+
+def _of_call(call: dict[str, Any]) -> dict[str, Any]:
+    return {"prompts": call.pop("prompt", None), "input_ids": None, **call}
 
 
 async def _next(outputs: AsyncGenerator[Output, None]) -> Output | None:

@@ -1,0 +1,1 @@
+"""What runs the calls of programs: an engine in this process, a server, other makers' APIs."""

@@ -1,0 +1,315 @@
+"""Functions that are programs: `@function`, and how they are run."""
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from sgjax.errors import InvalidProgram
+from sgjax.lang.backends.contract import Backend
+from sgjax.lang.defaults import backend_or_default
+from sgjax.lang.executor import Executor
+from sgjax.lang.state import ProgramState
+from sgjax.lang.tracing import Argument, same_arguments, traced_prefix
+
+_SHORTEST_PREFIX = 64
+"""Characters: less is not worth a call of its own."""
+_LEAST_THREADS = 96
+_THREADS_A_CORE = 16
+
+
+class Function:
+    """A program: a Python function whose first argument is the state, `s`.
+
+    @function
+    def capital(s, country):
+        s += f"The capital of {country} is" + gen("capital", max_tokens=8)
+
+    print(capital.run(country="France")["capital"])
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        num_api_spec_tokens: int | None = None,
+        bound: Mapping[str, Any] | None = None,
+    ):
+        """`num_api_spec_tokens`: how many tokens a call of an API may guess ahead, for the calls
+        that follow it."""
+        self.func = function
+        self.num_api_spec_tokens = num_api_spec_tokens
+        self.bind_arguments = dict(bound or {})
+        self.__name__ = getattr(function, "__name__", "program")
+        self.__doc__ = function.__doc__
+        self._signature = inspect.signature(function)
+        self._parameters = list(self._signature.parameters.values())
+        if not self._parameters or self._parameters[0].name != "s":
+            raise InvalidProgram(
+                f"The first argument of {self.__name__} must be s, the program's state: "
+                f"def {self.__name__}(s, ...)."
+            )
+        self.arg_names = [each.name for each in self._parameters[1:]]
+
+    def bind(self, **arguments: Any) -> "Function":
+        """The program with some of its arguments given."""
+        unknown = [name for name in arguments if not self._takes(name)]
+        if unknown:
+            raise InvalidProgram(
+                f"{self.__name__} has no argument {unknown[0]!r}. It has "
+                f"{', '.join(self.arg_names) or 'none'}."
+            )
+        return Function(
+            self.func,
+            num_api_spec_tokens=self.num_api_spec_tokens,
+            bound={**self.bind_arguments, **arguments},
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs it; within another program, with that one's state as the first argument, a part of
+        that."""
+        if args and isinstance(args[0], ProgramState):
+            return self.func(*args, **{**self.bind_arguments, **kwargs})
+        return self.run(*args, **kwargs)
+
+    def run(
+        self,
+        *args: Any,
+        max_new_tokens: int = 128,
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = -1,
+        min_p: float = 0.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        ignore_eos: bool = False,
+        return_logprob: bool | None = None,
+        logprob_start_len: int | None = None,
+        top_logprobs_num: int | None = None,
+        return_text_in_logprobs: bool | None = None,
+        stream: bool = False,
+        backend: Any = None,
+        **kwargs: Any,
+    ) -> ProgramState:
+        """Runs the program. Its calls may still be under way: reading a variable waits.
+
+        Args:
+            max_new_tokens: of calls that say nothing else; so are all that follow it up to
+                return_text_in_logprobs.
+            stream: the program is run in a thread, and text comes piece by piece: `text_iter`.
+            backend: instead of the default one.
+            args, kwargs: the function's.
+
+        Raises:
+            InvalidProgram: there is no backend, or arguments do not fit.
+        """
+        sampling = _sampling(locals())
+        arguments = self._arguments(args, kwargs)
+        state = self._state(backend_or_default(backend), sampling, is_streamed=stream)
+        if stream:
+            thread = threading.Thread(target=self._stream, args=(state, arguments), daemon=True)
+            thread.start()
+        else:
+            self._run(state, arguments)
+        return state
+
+    def run_batch(
+        self,
+        batch_kwargs: Sequence[Mapping[str, Any]] | Sequence[Sequence[Any]],
+        *,
+        max_new_tokens: int = 128,
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = -1,
+        min_p: float = 0.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+        ignore_eos: bool = False,
+        return_logprob: bool | None = None,
+        logprob_start_len: int | None = None,
+        top_logprobs_num: int | None = None,
+        return_text_in_logprobs: bool | None = None,
+        backend: Any = None,
+        num_threads: int | str = "auto",
+        progress_bar: bool = False,
+    ) -> list[ProgramState]:
+        """Runs the program for each item, many at a time, and waits for all of them.
+
+        What all of them begin with is computed once before. An item that fails fails alone: its
+        state's `error()` says why, and reading from it raises that.
+
+        Args:
+            batch_kwargs: the function's arguments for each item: dicts, or lists in their order.
+            num_threads: how many are run at a time; "auto": 96, or 16 a core.
+            progress_bar: shows how many are done.
+        """
+        sampling = _sampling(locals())
+        if not isinstance(batch_kwargs, Sequence) or isinstance(batch_kwargs, str):
+            raise InvalidProgram(
+                "run_batch takes a list with the arguments of each item, not "
+                f"{type(batch_kwargs).__name__}."
+            )
+        items = [self._item(each) for each in batch_kwargs]
+        if not items:
+            return []
+        count = _count_threads(num_threads, len(items))
+        found = backend_or_default(backend)
+        if len(items) > 1:
+            self._cache_prefix(found, items)
+        states = [self._state(found, sampling) for _ in items]
+        _run_all(
+            [_Item(self, state, item) for state, item in zip(states, items, strict=True)],
+            count,
+            has_bar=progress_bar,
+        )
+        return states
+
+    def trace(self, *, backend: Any = None, **kwargs: Any) -> str:
+        """The text that it begins with, before it looks at an argument that is not given here."""
+        found = backend_or_default(backend)
+        return traced_prefix(self.func, self._some_arguments(kwargs), found.chat_template)
+
+    def cache(self, backend: Any = None) -> str:
+        """Computes what all runs begin with, so that they find it in the prefix cache."""
+        found = backend_or_default(backend)
+        prefix = self.trace(backend=found)
+        if prefix:
+            found.loop.run(found.cache_prefix(prefix))
+        return prefix
+
+    def _takes(self, name: str) -> bool:
+        has_any = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
+        return has_any or name in self.arg_names
+
+    def _some_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are given, and an Argument for each other."""
+        free = {
+            each.name: Argument(each.name)
+            for each in self._parameters[1:]
+            if each.default is each.empty
+            and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+        }
+        return {**free, **self.bind_arguments, **given}
+
+    def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """By name. Raises InvalidProgram where they do not fit."""
+        free = [name for name in self.arg_names if name not in self.bind_arguments]
+        if len(args) > len(free):
+            raise InvalidProgram(
+                f"{self.__name__} takes {len(free)} arguments, but {len(args)} were given."
+            )
+        named = dict(zip(free, args, strict=False))
+        said = {**self.bind_arguments, **named, **kwargs}
+        try:
+            if twice := named.keys() & kwargs.keys():
+                raise TypeError(f"multiple values for argument {min(twice)!r}")
+            self._signature.bind(None, **said)
+        except TypeError as error:
+            names = ", ".join(self.arg_names) or "none"
+            raise InvalidProgram(
+                f"The arguments do not fit {self.__name__}: {error}. Its arguments are: {names}."
+            ) from None
+        return said
+
+    def _item(self, item: Any) -> dict[str, Any]:
+        if isinstance(item, Mapping):
+            return self._arguments((), item)
+        if isinstance(item, Sequence) and not isinstance(item, str):
+            return self._arguments(item, {})
+        raise InvalidProgram(
+            f"An item of a batch must be a dict or a list of arguments, not {type(item).__name__}."
+        )
+
+    def _state(
+        self, backend: Backend, sampling: Mapping[str, Any], *, is_streamed: bool = False
+    ) -> ProgramState:
+        if self.num_api_spec_tokens is not None:
+            if is_streamed:
+                raise InvalidProgram(
+                    "num_api_spec_tokens cannot be streamed. Leave one of them out."
+                )
+            backend = backend.speculating(self.num_api_spec_tokens)
+        return ProgramState(Executor(backend, sampling, is_streamed=is_streamed))
+
+    def _run(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        """In this thread. What the function raises ends its calls."""
+        try:
+            state.ret_value = self.func(state, **arguments)
+        except BaseException as error:
+            state._executor.abort(error)
+            raise
+        state._executor.end()
+
+    def _stream(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
+        """In a thread of its own: an error is for those who read."""
+        with contextlib.suppress(Exception):
+            self._run(state, arguments)
+
+    def _cache_prefix(self, backend: Backend, items: list[dict[str, Any]]) -> None:
+        prefix = traced_prefix(self.func, same_arguments(items), backend.chat_template)
+        if len(prefix) >= _SHORTEST_PREFIX:
+            backend.loop.run(backend.cache_prefix(prefix))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    function: Function
+    state: ProgramState
+    arguments: Mapping[str, Any]
+
+    def run(self) -> None:
+        """To its end. An error is the item's own."""
+        with contextlib.suppress(Exception):
+            self.function._run(self.state, self.arguments)
+        self.state.sync()
+
+
+def _run_all(items: Sequence[_Item], num_threads: int, *, has_bar: bool) -> None:
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program") as pool:
+        futures = [pool.submit(item.run) for item in items]
+        done = as_completed(futures)
+        if has_bar:
+            from rich.progress import track
+
+            done = track(done, "Programs", total=len(futures))
+        for future in done:
+            future.result()
+
+
+def _count_threads(asked: Any, num_items: int) -> int:
+    if asked == "auto":
+        return min(num_items, max(_LEAST_THREADS, _THREADS_A_CORE * (os.cpu_count() or 1)))
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise InvalidProgram(f'num_threads must be "auto" or a number from 1 on, not {asked!r}.')
+    return min(asked, num_items)
+
+
+_SAMPLING = (
+    "max_new_tokens",
+    "stop",
+    "stop_token_ids",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "ignore_eos",
+    "return_logprob",
+    "logprob_start_len",
+    "top_logprobs_num",
+    "return_text_in_logprobs",
+)
+
+
+def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling arguments of a run that say something."""
+    return {name: given[name] for name in _SAMPLING if given[name] is not None}
