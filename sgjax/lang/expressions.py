@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.choices import ChoicesMethod, token_length_normalized
@@ -29,14 +29,15 @@ _BY_NAME = {kind.__name__: kind for kind in _DTYPES}
 class Expression:
     """Something that can be appended; `+` puts expressions and texts behind one another."""
 
-    def __add__(self, other: "Appendable") -> "Group":
+    def __add__(self, other: Any) -> "Group":
         return Group((*_flat(self), *_flat(as_expression(other))))
 
-    def __radd__(self, other: "Appendable") -> "Group":
+    def __radd__(self, other: Any) -> "Group":
         return Group((*_flat(as_expression(other)), *_flat(self)))
 
 
-Appendable: TypeAlias = "Expression | str | Sequence[Appendable]"
+Appendable = Expression | str | Sequence[Any]
+"""A sequence is of these, in turn."""
 
 
 @dataclasses.dataclass(frozen=True)
