@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from sgjax.lang.api import user_begin as user_begin
     from sgjax.lang.api import user_end as user_end
     from sgjax.lang.api import video as video
+    from sgjax.lang.backends.runtime_endpoint import RuntimeEndpoint as RuntimeEndpoint
     from sgjax.lang.choices import greedy_token_selection as greedy_token_selection
     from sgjax.lang.choices import token_length_normalized as token_length_normalized
     from sgjax.lang.choices import (
         unconditional_likelihood_normalized as unconditional_likelihood_normalized,
     )
+    from sgjax.lang.runtime import Runtime as Runtime
     from sgjax.sampling_params import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
@@ -65,11 +67,13 @@ _NAMES = {
         "user_end",
         "video",
     ],
+    "sgjax.lang.backends.runtime_endpoint": ["RuntimeEndpoint"],
     "sgjax.lang.choices": [
         "greedy_token_selection",
         "token_length_normalized",
         "unconditional_likelihood_normalized",
     ],
+    "sgjax.lang.runtime": ["Runtime"],
     "sgjax.sampling_params": ["SamplingParams"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

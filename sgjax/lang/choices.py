@@ -138,6 +138,11 @@ greedy_token_selection = GreedyTokenSelection()
 unconditional_likelihood_normalized = UnconditionalLikelihoodNormalized()
 
 
+def mean_logprob(tokens: Sequence[Triple]) -> float:
+    """Of tokens; nothing predicts the first of all, which does not count."""
+    return _mean([logprob for logprob, *_ in tokens if logprob is not None])
+
+
 def _values(tokens: Sequence[Triple]) -> list[float]:
     """The last ones; nothing predicts the first token of all, which counts nothing."""
     return [logprob or 0.0 for logprob, *_ in tokens]

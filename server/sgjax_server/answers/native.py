@@ -1,6 +1,8 @@
 """Answers in SGLang's own form."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from sgjax_server.answers.form import Answer
 
@@ -72,6 +74,16 @@ class SeparatedReasoning(Answer):
     text: str
 
 
+class RoleTexts(Answer):
+    """What stands around the messages of a chat, for those who put prompts together themselves."""
+
+    texts: dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]
+    """By role: before and behind."""
+    opening: str
+    """What stands before a chat that begins without a system message."""
+    stops: list[str]
+
+
 class ModelInfo(Answer):
     model_path: str
     tokenizer_path: str
@@ -81,6 +93,10 @@ class ModelInfo(Answer):
     context_length: int
     vocab_size: int
     preferred_sampling_params: dict[str, float] | None
+    reads: list[str]
+    """Besides text."""
+    role_texts: RoleTexts | None
+    """None where the chat template cannot be taken apart."""
 
 
 class ServerInfo(Answer, extra="allow"):

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 import sgjax
+from sgjax.text.role_texts import bos_of, role_texts
 from sgjax_server.answers.form import errors
 from sgjax_server.answers.native import ModelInfo, ServerInfo
 from sgjax_server.answers.openai import Model, ModelList
@@ -62,8 +63,20 @@ async def get_model_info(service: ServiceOf) -> Response:
             "context_length": info.context_length,
             "vocab_size": info.vocab_size,
             "preferred_sampling_params": service.default_sampling or None,
+            "reads": [],
+            "role_texts": _role_texts(service),
         }
     )
+
+
+def _role_texts(service: Service) -> dict[str, Any] | None:
+    template, tokenizer = service.chat_template, service.tokenizer
+    if template is None or tokenizer is None:
+        return None
+    found = role_texts(template, bos=bos_of(tokenizer))
+    if found is None:
+        return None
+    return {"texts": found.texts, "opening": found.opening, "stops": template.stops}
 
 
 @router.get("/get_server_info", response_model=ServerInfo, responses=errors(503))

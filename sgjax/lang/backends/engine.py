@@ -10,7 +10,7 @@ from sgjax.errors import ConfigError, InvalidProgram
 from sgjax.front.files import chat_template_of
 from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.backends.contract import Answer, Call
-from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, wants_unconditional
+from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, mean_logprob, wants_unconditional
 from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path, template_of_texts
 from sgjax.lang.transcript import Segment, Transcript
 from sgjax.text import Tokenizer
@@ -94,7 +94,7 @@ class EngineBackend:
             alone = await self._score(tails, [0] * len(tails))
         return method(
             choices=choices,
-            normalized_prompt_logprobs=[_mean(tokens) for tokens in scored],
+            normalized_prompt_logprobs=[mean_logprob(tokens) for tokens in scored],
             input_token_logprobs=scored,
             output_token_logprobs=[[] for _ in choices],
             unconditional_token_logprobs=alone,
@@ -200,8 +200,3 @@ def _num_shared(before: Sequence[int], ids: Sequence[int]) -> int:
             break
         count += 1
     return min(count, len(ids) - 1)
-
-
-def _mean(tokens: Sequence[Any]) -> float:
-    values = [logprob for logprob, *_ in tokens if logprob is not None]
-    return sum(values) / len(values) if values else 0.0
