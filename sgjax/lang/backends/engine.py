@@ -133,10 +133,15 @@ class EngineBackend:
             input_ids=prompts,
             sampling_params={"max_new_tokens": 0},
             return_logprob=True,
-            logprob_start_len=starts,
+            # From a place on there are those of the tokens behind it.
+            logprob_start_len=[max(start - 1, 0) for start in starts],
             return_text_in_logprobs=True,
         )
-        return [out["meta_info"]["input_token_logprobs"] for out in outs]
+        found = [out["meta_info"]["input_token_logprobs"] for out in outs]
+        return [
+            tokens[start - len(prompt) :]
+            for tokens, prompt, start in zip(found, prompts, starts, strict=True)
+        ]
 
     def _params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Stops that are special tokens have no text that could be seen: they are given as ids."""
