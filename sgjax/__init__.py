@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         unconditional_likelihood_normalized as unconditional_likelihood_normalized,
     )
     from sgjax.lang.runtime import Runtime as Runtime
+    from sgjax.lang.switches import global_config as global_config
     from sgjax.sampling_params import SamplingParams as SamplingParams
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ _NAMES = {
         "unconditional_likelihood_normalized",
     ],
     "sgjax.lang.runtime": ["Runtime"],
+    "sgjax.lang.switches": ["global_config"],
     "sgjax.sampling_params": ["SamplingParams"],
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import hypothesis
 import pytest
+import uvloop
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -128,6 +129,7 @@ def no_leaks() -> Iterator[None]:
 
     What ends by itself gets five seconds for it.
     """
+    uvloop.new_event_loop().close()  # the first of a process opens a pipe that it keeps for good
     before = Holdings.now()
     yield
     deadline = time.monotonic() + 5

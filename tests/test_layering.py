@@ -66,6 +66,7 @@ ALLOWED = {
         "flags",
         "front",
         "kernels_pallas",
+        "lang",
         "progress",
         "sgjax_server",
         "weights.hub",

@@ -7,6 +7,7 @@ After an error nothing more is run: every variable that is still to come has tha
 import asyncio
 import collections
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -59,6 +60,10 @@ class _End(Expression):
     """Nothing more comes."""
 
 
+_CAN_WAIT = (Text, RoleBegin, RoleEnd, ScopeBegin, ScopeEnd)
+"""What may stay in the queue until something comes that takes a while, or is waited for."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Work:
     what: Expression
@@ -89,6 +94,9 @@ class Executor:
         self._queue: collections.deque[_Work] = collections.deque()
         self._task: asyncio.Task[None] | None = None
         self._children: list[Executor] = []
+        self._grown = threading.Condition()
+        self._writer: threading.Thread | None = None
+        self._is_given_up = False
         # A fork's comes when its parent comes to it.
         self._transcript = None if parent else Transcript(backend.chat_template)
         self._fork_at = 0
@@ -96,15 +104,22 @@ class Executor:
 
     # For the program's thread.
 
+    def written_by(self, thread: threading.Thread) -> None:
+        """Says that the program runs in a thread of its own: until it ends, others wait for what it
+        is yet to append."""
+        self._writer = thread
+
     def submit(self, expression: Expression, where: str) -> None:
         """Puts an expression behind all others. Its variables are known from now on."""
-        works = []
+        can_wait = not self.is_streamed
         for leaf in leaves(expression):
             variable = None
             if isinstance(leaf, Gen | Select | ScopeBegin) and leaf.name is not None:
-                variable = self.variables[leaf.name] = Variable(leaf.name)
-            works.append(_Work(leaf, variable, where))
-        self._call_soon(self._put, works)
+                variable = self._make(Variable(leaf.name))
+            can_wait = can_wait and isinstance(leaf, _CAN_WAIT)
+            self._queue.append(_Work(leaf, variable, where))
+        if not can_wait:
+            self._wake()
 
     def fork(self, count: int, where: str) -> list["Executor"]:
         children = [
@@ -117,20 +132,28 @@ class Executor:
 
     def set(self, name: str, value: Any) -> None:
         """Gives a variable a value of the program's own."""
-        self.variables[name] = known(name, value)
+        self._make(known(name, value))
 
     def variable(self, name: str) -> Variable:
-        """Raises UnknownVariable where nothing makes it."""
-        try:
-            return self.variables[name]
-        except KeyError:
-            names = ", ".join(map(repr, self.variables)) or "none yet"
-            raise UnknownVariable(
-                f"No part of the program makes a variable {name!r}. There are: {names}."
-            ) from None
+        """Raises UnknownVariable where nothing makes it, and the program's error where that kept it
+        from coming to it."""
+        if self._queue:
+            self._wake()
+        self._wait_until(lambda: name in self.variables)
+        if (found := self.variables.get(name)) is not None:
+            return found
+        if self._is_given_up:
+            self.sync()
+            assert self.error is not None
+            raise self.error
+        names = ", ".join(map(repr, self.variables)) or "none yet"
+        raise UnknownVariable(
+            f"No part of the program makes a variable {name!r}. There are: {names}."
+        )
 
     def sync(self) -> None:
         """Waits until all that was submitted is done, or will not be."""
+        self._wait_until(lambda: False)
         done: Future[None] = Future()
         self.submit(Mark(done), "")
         done.result()
@@ -151,22 +174,45 @@ class Executor:
 
     def end(self) -> None:
         """Nothing more comes: who reads its text comes to the end."""
-        self._call_soon(self._put, [_Work(_END, None, "")])
+        self.submit(_END, "")
+        self._written()
 
     def abort(self, error: BaseException) -> None:
         """Gives up what is not done, and all forks."""
+        self._is_given_up = True
         self._call_soon(self._abort, error)
+        self._written()
 
-    def _call_soon(self, function: Callable[[Any], None], argument: Any) -> None:
+    def _make(self, variable: Variable) -> Variable:
+        with self._grown:
+            self.variables[variable.name] = variable
+            self._grown.notify_all()
+        return variable
+
+    def _written(self) -> None:
+        with self._grown:
+            self._writer = None
+            self._grown.notify_all()
+
+    def _wait_until(self, is_there: Callable[[], bool]) -> None:
+        """While another thread runs the program, and `is_there` says no."""
+        me = threading.current_thread()
+        with self._grown:
+            self._grown.wait_for(lambda: self._writer in (None, me) or is_there())
+
+    def _wake(self) -> None:
+        """What is in the queue is run. To wake the loop takes longer than to append a text."""
+        self._call_soon(self._go_on)
+
+    def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
-            self._loop.call_soon_threadsafe(function, argument)
+            self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             raise EngineDead("The backend was shut down. Make a new one.") from None
 
     # On the loop.
 
-    def _put(self, works: list[_Work]) -> None:
-        self._queue.extend(works)
+    def _go_on(self) -> None:
         if self.error is not None:
             self._drop()
         elif self._task is None and self._transcript is not None:
@@ -292,12 +338,13 @@ class Executor:
     def _begin(self, transcript: Transcript) -> None:
         self._transcript = transcript
         self._fork_at = transcript.length
-        self._put([])
+        self._go_on()
 
     async def _join(self, children: Sequence["Executor"]) -> None:
         for child in children:
             done: Future[None] = Future()
-            child._put([_Work(Mark(done), None, "")])
+            child._queue.append(_Work(Mark(done), None, ""))
+            child._go_on()
             await asyncio.wrap_future(done)
             if child.error is not None:
                 raise child.error

@@ -14,6 +14,7 @@ from sgjax.lang.backends.contract import Backend
 from sgjax.lang.defaults import backend_or_default
 from sgjax.lang.executor import Executor
 from sgjax.lang.state import ProgramState
+from sgjax.lang.switches import global_config
 from sgjax.lang.tracing import Argument, same_arguments, traced_prefix
 
 _SHORTEST_PREFIX = 64
@@ -114,6 +115,7 @@ class Function:
         state = self._state(backend_or_default(backend), sampling, is_streamed=stream)
         if stream:
             thread = threading.Thread(target=self._stream, args=(state, arguments), daemon=True)
+            state._executor.written_by(thread)
             thread.start()
         else:
             self._run(state, arguments)
@@ -162,7 +164,7 @@ class Function:
             return []
         count = _count_threads(num_threads, len(items))
         found = backend_or_default(backend)
-        if len(items) > 1:
+        if len(items) > 1 and global_config.enable_precache_with_tracing:
             self._cache_prefix(found, items)
         states = [self._state(found, sampling) for _ in items]
         _run_all(
