@@ -115,7 +115,7 @@ class Executor:
         for leaf in leaves(expression):
             variable = None
             if isinstance(leaf, Gen | Select | ScopeBegin) and leaf.name is not None:
-                variable = self._make(Variable(leaf.name))
+                variable = self.make(Variable(leaf.name))
             can_wait = can_wait and isinstance(leaf, _CAN_WAIT)
             self._queue.append(_Work(leaf, variable, where))
         if not can_wait:
@@ -132,7 +132,7 @@ class Executor:
 
     def set(self, name: str, value: Any) -> None:
         """Gives a variable a value of the program's own."""
-        self._make(known(name, value))
+        self.make(known(name, value))
 
     def variable(self, name: str) -> Variable:
         """Raises UnknownVariable where nothing makes it, and the program's error where that kept it
@@ -183,7 +183,7 @@ class Executor:
         self._call_soon(self._abort, error)
         self._written()
 
-    def _make(self, variable: Variable) -> Variable:
+    def make(self, variable: Variable) -> Variable:
         with self._grown:
             self.variables[variable.name] = variable
             self._grown.notify_all()

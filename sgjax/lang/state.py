@@ -1,5 +1,6 @@
 """What a program holds in its hand: `s`, and the groups that it forks."""
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from sgjax.lang.expressions import (
     as_expression,
     check_name,
 )
-from sgjax.lang.variable import Feed, Variable
+from sgjax.lang.variable import Variable
 
 _HERE = str(Path(__file__).parent)
 GATHER = "gather_variable"
@@ -123,7 +124,7 @@ class ProgramState:
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """The text, or a variable's, piece by piece as it comes."""
-        yield from self._feed(var_name)
+        yield from self._executor.feed if var_name is None else self._find(var_name).feed
 
     async def text_async_iter(
         self, var_name: str | None = None, return_meta_data: bool = False
@@ -131,14 +132,14 @@ class ProgramState:
         """The same from a coroutine; with `return_meta_data` (piece, meta_info) of a variable."""
         if return_meta_data and var_name is None:
             raise InvalidProgram("return_meta_data is of a variable: name one.")
-        async for piece in self._feed(var_name):
-            if return_meta_data:
-                yield piece, self._find(str(var_name)).meta_info
-            else:
-                yield piece
-
-    def _feed(self, name: str | None) -> Feed:
-        return self._executor.feed if name is None else self._find(name).feed
+        if var_name is None:
+            feed, variable = self._executor.feed, None
+        else:
+            # A program that is streamed may yet have to come to it.
+            variable = await asyncio.to_thread(self._find, var_name)
+            feed = variable.feed
+        async for piece in feed:
+            yield (piece, variable.meta_info) if variable and return_meta_data else piece
 
     def _find(self, name: str) -> Variable:
         return self._executor.variable(name)
@@ -233,7 +234,7 @@ class ProgramStateGroup:
                 continue
             found = [state._executor.variables.get(name) for state in self.states]
             if None not in found:
-                before[name] = _gathered(name, [each for each in found if each])
+                self._source._executor.make(_gathered(name, [each for each in found if each]))
 
     def __enter__(self) -> "ProgramStateGroup":
         return self
