@@ -5,12 +5,14 @@ One loop runs all programs, so a backend's calls are coroutines; cancelling one 
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.transcript import Transcript
+
+if TYPE_CHECKING:
+    from sgjax.front.loop_thread import LoopThread  # brings uvloop, which a program does not need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Backend(Protocol):
     """See the module."""
 
     @property
-    def loop(self) -> LoopThread:
+    def loop(self) -> "LoopThread":
         """Where programs run, and all coroutines here."""
         ...
 
