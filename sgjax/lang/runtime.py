@@ -63,7 +63,9 @@ class Runtime:
 
     @property
     def backend(self) -> RuntimeEndpoint:
-        """For programs."""
+        """For programs. Raises ConfigError once it was shut down."""
+        if not self._finalizer.alive:
+            raise ConfigError("This Runtime was shut down. Start a new one.")
         return self.endpoint
 
     def get_server_info(self) -> dict[str, Any]:
@@ -76,7 +78,6 @@ class Runtime:
         """Ends the server. May be called twice."""
         if endpoint := getattr(self, "endpoint", None):
             endpoint.shutdown()
-            del self.endpoint
         self._finalizer()
 
     def __enter__(self) -> "Runtime":

@@ -158,11 +158,12 @@ class RuntimeEndpoint:
         return self._get("/get_server_info")
 
     def shutdown(self) -> None:
-        """Gives up what is under way; the server goes on."""
-        if "loop" in self.__dict__:
-            if "_client" in self.__dict__:
-                self.loop.run(self._client.aclose())
-            self.loop.close()
+        """Gives up what is under way; the server goes on. May be called twice."""
+        if "loop" not in self.__dict__ or self.loop.loop.is_closed():
+            return
+        if "_client" in self.__dict__:
+            self.loop.run(self._client.aclose())
+        self.loop.close()
 
     @functools.cached_property
     def _client(self) -> httpx.AsyncClient:
