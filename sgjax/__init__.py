@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sgjax.lang.api import user_begin as user_begin
     from sgjax.lang.api import user_end as user_end
     from sgjax.lang.api import video as video
+    from sgjax.lang.backends.openai import OpenAI as OpenAI
     from sgjax.lang.backends.runtime_endpoint import RuntimeEndpoint as RuntimeEndpoint
     from sgjax.lang.choices import greedy_token_selection as greedy_token_selection
     from sgjax.lang.choices import token_length_normalized as token_length_normalized
@@ -69,6 +70,7 @@ _NAMES = {
         "video",
     ],
     "sgjax.lang.backends.runtime_endpoint": ["RuntimeEndpoint"],
+    "sgjax.lang.backends.openai": ["OpenAI"],
     "sgjax.lang.choices": [
         "greedy_token_selection",
         "token_length_normalized",
