@@ -151,6 +151,13 @@ class InvalidProgram(SgjaxError):
 class ProgramFailed(SgjaxError):
     """A value of a program that cannot be had. Its `__cause__` is the error that came first."""
 
+    def again(self) -> "ProgramFailed":
+        """The same, to be raised once more: a traceback grows wherever its error is raised, and
+        each who reads the value has his own."""
+        same = type(self)(*self.args).with_traceback(self.__traceback__)
+        same.__cause__ = self.__cause__
+        return same
+
 
 class UnknownVariable(ProgramFailed, KeyError):
     """A variable that no part of the program makes."""

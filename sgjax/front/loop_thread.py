@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -16,8 +16,18 @@ class LoopThread:
 
     def __init__(self, name: str):
         self.loop = uvloop.new_event_loop()
+        self._lock = threading.Lock()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+
+    def call_soon(self, function: Callable[..., object], *arguments: Any) -> bool:
+        """Calls it on the loop, and does not wait. False: the loop ends, and takes nothing more;
+        what it took is done or cancelled when `join` returns."""
+        with self._lock:
+            if not self._is_closing:
+                self.loop.call_soon_threadsafe(function, *arguments)
+            return not self._is_closing
 
     def submit(self, work: Coroutine[Any, Any, Value]) -> "Future[Value]":
         return asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -37,18 +47,23 @@ class LoopThread:
 
     def close(self) -> None:
         """Cancels what still runs and ends the thread. May be called twice."""
-        if self.loop.is_closed():
-            return
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
+        with self._lock:
+            if not self._is_closing:
+                self._is_closing = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
+        self.join()
         self.loop.close()
+
+    def join(self) -> None:
+        """Waits until all is done, of a loop that ends."""
+        self._thread.join()
 
     def _work(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        while tasks := asyncio.all_tasks(self.loop):  # what was on its way may have begun others
+            for task in tasks:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())

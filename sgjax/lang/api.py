@@ -20,6 +20,7 @@ from sgjax.lang.expressions import (
     Select,
     as_expression,
     check_choices,
+    check_count,
     check_name,
     check_regex,
     check_source,
@@ -83,8 +84,8 @@ def gen(
         InvalidProgram: arguments do not go together.
     """
     check_name(name)
-    if max_tokens is not None and max_tokens < 1:
-        raise InvalidProgram(f"max_tokens must be at least 1, not {max_tokens}.")
+    if max_tokens is not None:
+        check_count("max_tokens", max_tokens)
     bound = {"regex": regex, "json_schema": json_schema, "ebnf": ebnf}
     _check_bound({**bound, "dtype": dtype, "choices": choices})
     if choices is not None:
@@ -143,9 +144,9 @@ def select(
         InvalidProgram: there are no choices, or two are the same; or there is a temperature.
     """
     check_name(name)
-    if temperature > 1e-5:
+    if not isinstance(temperature, int | float) or temperature > 1e-5:
         raise InvalidProgram(
-            f"select takes the likeliest text, so its temperature is 0, not {temperature}."
+            f"select takes the likeliest text, so its temperature is 0, not {temperature!r}."
         )
     return Select(name, check_choices(choices), choices_method, temperature)
 
@@ -159,8 +160,7 @@ def image(source: Any) -> Expression:
 def video(source: Any, num_frames: int) -> Expression:
     """So many frames of a video, evenly spread: a path or bytes."""
     check_source("video", source)
-    if num_frames < 1:
-        raise InvalidProgram(f"num_frames must be at least 1, not {num_frames}.")
+    check_count("num_frames", num_frames)
     return Media("video", source, num_frames)
 
 

@@ -129,6 +129,8 @@ def as_expression(value: Any) -> Expression:
         return Text(value)
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return Group(tuple(as_expression(each) for each in value))
+    if value is None:
+        raise InvalidProgram("None cannot be appended to a program. Is a return missing?")
     raise InvalidProgram(
         f"{type(value).__name__} cannot be appended to a program. Append text, gen(...), "
         "select(...), a role, an image, or a list of these; make text of a value with str()."
@@ -144,13 +146,6 @@ def leaves(expression: Expression) -> Iterator[Expression]:
         yield expression
 
 
-def names(expression: Expression) -> Iterator[str]:
-    """The variables that it makes."""
-    for leaf in leaves(expression):
-        if isinstance(leaf, Gen | Select | ScopeBegin) and leaf.name is not None:
-            yield leaf.name
-
-
 def read_dtype(dtype: Any) -> type | None:
     """int, float, str or bool, or one of their names.
 
@@ -159,18 +154,24 @@ def read_dtype(dtype: Any) -> type | None:
     """
     if dtype is None:
         return None
-    found = _BY_NAME.get(dtype, dtype) if isinstance(dtype, str) else dtype
-    if found not in _DTYPES:
+    found = _BY_NAME.get(dtype) if isinstance(dtype, str) else dtype
+    if not isinstance(found, type) or found not in _DTYPES:
         raise InvalidProgram(f"dtype must be one of {', '.join(_BY_NAME)}, not {dtype!r}.")
     return found
 
 
-def check_name(name: Any) -> None:
+def check_name(name: Any, *, is_needed: bool = False) -> None:
     """Raises InvalidProgram for what cannot be a variable's name."""
-    if name is not None and not isinstance(name, str):
+    if not isinstance(name, str) and (name is not None or is_needed):
         raise InvalidProgram(
             f"A variable's name must be a string, not {type(name).__name__}: {name!r:.80}."
         )
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raises InvalidProgram for what is no number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidProgram(f"{name} must be a number from 1 on, not {value!r:.80}.")
 
 
 def check_choices(choices: Any) -> tuple[str, ...]:

@@ -1,26 +1,23 @@
 """Functions that are programs: `@function`, and how they are run."""
 
 import contextlib
-import dataclasses
+import functools
 import inspect
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.backends.contract import Backend
 from sgjax.lang.defaults import backend_or_default
 from sgjax.lang.executor import Executor
+from sgjax.lang.expressions import check_count
+from sgjax.lang.run import Run, count_threads, run_all
 from sgjax.lang.state import ProgramState
 from sgjax.lang.switches import global_config
 from sgjax.lang.tracing import Argument, same_arguments, traced_prefix
 
 _SHORTEST_PREFIX = 64
 """Characters: less is not worth a call of its own."""
-_LEAST_THREADS = 96
-_THREADS_A_CORE = 16
 
 
 class Function:
@@ -42,11 +39,11 @@ class Function:
     ):
         """`num_api_spec_tokens`: how many tokens a call of an API may guess ahead, for the calls
         that follow it."""
+        functools.update_wrapper(self, function)
         self.func = function
         self.num_api_spec_tokens = num_api_spec_tokens
         self.bind_arguments = dict(bound or {})
         self.__name__ = getattr(function, "__name__", "program")
-        self.__doc__ = function.__doc__
         self._signature = inspect.signature(function)
         self._parameters = list(self._signature.parameters.values())
         if not self._parameters or self._parameters[0].name != "s":
@@ -112,14 +109,12 @@ class Function:
         """
         sampling = _sampling(locals())
         arguments = self._arguments(args, kwargs)
-        state = self._state(backend_or_default(backend), sampling, is_streamed=stream)
+        run = self._begin(backend_or_default(backend), sampling, arguments, is_streamed=stream)
         if stream:
-            thread = threading.Thread(target=self._stream, args=(state, arguments), daemon=True)
-            state._executor.written_by(thread)
-            thread.start()
+            run.go_in_thread()
         else:
-            self._run(state, arguments)
-        return state
+            run.go()
+        return run.state
 
     def run_batch(
         self,
@@ -162,17 +157,13 @@ class Function:
         items = [self._item(each) for each in batch_kwargs]
         if not items:
             return []
-        count = _count_threads(num_threads, len(items))
+        count = count_threads(num_threads, len(items))
         found = backend_or_default(backend)
         if len(items) > 1 and global_config.enable_precache_with_tracing:
             self._cache_prefix(found, items)
-        states = [self._state(found, sampling) for _ in items]
-        _run_all(
-            [_Item(self, state, item) for state, item in zip(states, items, strict=True)],
-            count,
-            has_bar=progress_bar,
-        )
-        return states
+        runs = [self._begin(found, sampling, item) for item in items]
+        run_all(runs, count, has_bar=progress_bar)
+        return [run.state for run in runs]
 
     def trace(self, *, backend: Any = None, **kwargs: Any) -> str:
         """The text that it begins with, before it looks at an argument that is not given here."""
@@ -230,68 +221,28 @@ class Function:
             f"An item of a batch must be a dict or a list of arguments, not {type(item).__name__}."
         )
 
-    def _state(
-        self, backend: Backend, sampling: Mapping[str, Any], *, is_streamed: bool = False
-    ) -> ProgramState:
+    def _begin(
+        self,
+        backend: Backend,
+        sampling: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        *,
+        is_streamed: bool = False,
+    ) -> Run:
         if self.num_api_spec_tokens is not None:
             if is_streamed:
                 raise InvalidProgram(
                     "num_api_spec_tokens cannot be streamed. Leave one of them out."
                 )
             backend = backend.speculating(self.num_api_spec_tokens)
-        return ProgramState(Executor(backend, sampling, is_streamed=is_streamed))
-
-    def _run(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
-        """In this thread. What the function raises ends its calls."""
-        try:
-            state.ret_value = self.func(state, **arguments)
-        except BaseException as error:
-            state._executor.abort(error)
-            raise
-        state._executor.end()
-
-    def _stream(self, state: ProgramState, arguments: Mapping[str, Any]) -> None:
-        """In a thread of its own: an error is for those who read."""
-        with contextlib.suppress(Exception):
-            self._run(state, arguments)
+        return Run(self.func, Executor(backend, sampling, is_streamed=is_streamed), arguments)
 
     def _cache_prefix(self, backend: Backend, items: list[dict[str, Any]]) -> None:
+        """Saves time and nothing else: what goes wrong here goes wrong in the items, too."""
         prefix = traced_prefix(self.func, same_arguments(items), backend.chat_template)
         if len(prefix) >= _SHORTEST_PREFIX:
-            backend.loop.run(backend.cache_prefix(prefix))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Item:
-    function: Function
-    state: ProgramState
-    arguments: Mapping[str, Any]
-
-    def run(self) -> None:
-        """To its end. An error is the item's own."""
-        with contextlib.suppress(Exception):
-            self.function._run(self.state, self.arguments)
-        self.state.sync()
-
-
-def _run_all(items: Sequence[_Item], num_threads: int, *, has_bar: bool) -> None:
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program") as pool:
-        futures = [pool.submit(item.run) for item in items]
-        done = as_completed(futures)
-        if has_bar:
-            from rich.progress import track
-
-            done = track(done, "Programs", total=len(futures))
-        for future in done:
-            future.result()
-
-
-def _count_threads(asked: Any, num_items: int) -> int:
-    if asked == "auto":
-        return min(num_items, max(_LEAST_THREADS, _THREADS_A_CORE * (os.cpu_count() or 1)))
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise InvalidProgram(f'num_threads must be "auto" or a number from 1 on, not {asked!r}.')
-    return min(asked, num_items)
+            with contextlib.suppress(Exception):
+                backend.loop.run(backend.cache_prefix(prefix))
 
 
 _SAMPLING = (
@@ -314,4 +265,5 @@ _SAMPLING = (
 
 def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling arguments of a run that say something."""
+    check_count("max_new_tokens", given["max_new_tokens"])
     return {name: given[name] for name in _SAMPLING if given[name] is not None}

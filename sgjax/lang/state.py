@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from sgjax.errors import InvalidProgram
-from sgjax.lang.executor import Executor, JoinTexts
+from sgjax.lang.executor import Executor
 from sgjax.lang.expressions import (
     Appendable,
+    Expression,
     RoleBegin,
     RoleEnd,
     ScopeBegin,
@@ -19,9 +18,9 @@ from sgjax.lang.expressions import (
     as_expression,
     check_name,
 )
-from sgjax.lang.variable import Variable
+from sgjax.lang.place import Place, here
+from sgjax.lang.variable import Feed, Variable, gathered, known, value_of
 
-_HERE = str(Path(__file__).parent)
 GATHER = "gather_variable"
 CONCATENATE = "concate_and_append"
 
@@ -33,17 +32,21 @@ class ProgramState:
     print(s["capital"])
     """
 
-    def __init__(self, executor: Executor):
+    def __init__(self, executor: Executor, outcome: "Future[Any] | None" = None):
+        """`outcome`: what the program's function returns, for those who read from outside: what it
+        is yet to come to, they wait for. The program itself would wait for ever."""
         self._executor = executor
-        self.ret_value: Any = None
-        """What the program's function returned."""
+        self._outcome = outcome
+
+    @property
+    def ret_value(self) -> Any:
+        """What the program's function returned. Raises ProgramFailed where it failed."""
+        return None if self._outcome is None else value_of(self._outcome)
 
     # Appending.
 
     def __iadd__(self, other: Appendable) -> "ProgramState":
-        if other is None:
-            raise InvalidProgram("None cannot be appended. Is a return missing?")
-        self._executor.submit(as_expression(other), _line())
+        self._executor.submit(as_expression(other), here())
         return self
 
     def system(self, expression: Appendable | None = None) -> Any:
@@ -58,21 +61,24 @@ class ProgramState:
     def _role(self, role: str, expression: Appendable | None) -> Any:
         """A whole message, or a `with` block of it."""
         if expression is None:
-            return self._between(RoleBegin(role), RoleEnd(role))
+            return self._between(RoleBegin(role), RoleEnd(role), here())
         self += RoleBegin(role) + as_expression(expression) + RoleEnd(role)
         return None
 
     @contextlib.contextmanager
-    def _between(self, begin: Any, end: Any) -> Iterator["ProgramState"]:
-        line = _line()
-        self._executor.submit(begin, line)
-        yield self
-        self._executor.submit(end, line)
+    def _between(
+        self, begin: Expression, end: Expression, place: Place
+    ) -> Iterator["ProgramState"]:
+        self._executor.submit(begin, place)
+        try:
+            yield self
+        finally:
+            self._executor.submit(end, place)
 
     def var_scope(self, name: str) -> contextlib.AbstractContextManager["ProgramState"]:
         """All text that is appended inside is the value of a variable."""
-        check_name(name)
-        return self._between(ScopeBegin(name), ScopeEnd(name))
+        check_name(name, is_needed=True)
+        return self._between(ScopeBegin(name), ScopeEnd(name), here())
 
     # Reading.
 
@@ -83,7 +89,9 @@ class ProgramState:
         self.set_var(name, value)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._executor.variables
+        if self._outcome is None:
+            return name in self._executor.variables
+        return self._executor.variables.coming(name).result() is not None
 
     def get_var(self, name: str) -> Any:
         """Waits for a variable's value.
@@ -101,48 +109,66 @@ class ProgramState:
         return variable.meta_info
 
     def set_var(self, name: str, value: Any) -> None:
-        check_name(name)
-        self._executor.set(name, value)
+        check_name(name, is_needed=True)
+        self._executor.variables.add(known(name, value))
 
     def text(self) -> str:
         """All text, once all of it is there."""
-        return self._executor.transcript.text
+        return self.sync()._executor.transcript.text
 
     def messages(self) -> list[dict[str, Any]]:
         """All messages, in OpenAI's form, once they are there."""
-        return self._executor.transcript.open_messages()
+        return self.sync()._executor.transcript.open_messages()
 
     def sync(self) -> "ProgramState":
         """Waits until all that was appended is done, or has failed."""
+        if self._outcome is not None:
+            self._outcome.exception()
         self._executor.sync()
         return self
 
     def error(self) -> Exception | None:
         """Why it failed, if it did."""
-        self._executor.sync()
-        return self._executor.error
+        return self.sync()._executor.error
 
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """The text, or a variable's, piece by piece as it comes."""
-        yield from self._executor.feed if var_name is None else self._find(var_name).feed
+        yield from self._all_text() if var_name is None else self._find(var_name).feed
 
     async def text_async_iter(
         self, var_name: str | None = None, return_meta_data: bool = False
     ) -> AsyncIterator[Any]:
         """The same from a coroutine; with `return_meta_data` (piece, meta_info) of a variable."""
-        if return_meta_data and var_name is None:
-            raise InvalidProgram("return_meta_data is of a variable: name one.")
         if var_name is None:
-            feed, variable = self._executor.feed, None
-        else:
-            # A program that is streamed may yet have to come to it.
-            variable = await asyncio.to_thread(self._find, var_name)
-            feed = variable.feed
-        async for piece in feed:
-            yield (piece, variable.meta_info) if variable and return_meta_data else piece
+            if return_meta_data:
+                raise InvalidProgram("return_meta_data is of a variable: name one.")
+            async for piece in self._all_text():
+                yield piece
+            return
+        variable = await self._find_async(var_name)
+        async for piece in variable.feed:
+            yield (piece, variable.meta_info) if return_meta_data else piece
+
+    def _all_text(self) -> Feed:
+        """To the program's end; within the program, what was appended up to now."""
+        is_outside = self._outcome is not None
+        return self._executor.feed if is_outside else self._executor.text_up_to_now()
 
     def _find(self, name: str) -> Variable:
-        return self._executor.variable(name)
+        if self._outcome is None:
+            return self._executor.variable(name)
+        return self._found(name, self._executor.variables.coming(name).result())
+
+    async def _find_async(self, name: str) -> Variable:
+        if self._outcome is None:
+            return self._executor.variable(name)
+        coming = self._executor.variables.coming(name)
+        return self._found(name, await asyncio.wrap_future(coming))
+
+    def _found(self, name: str, variable: Variable | None) -> Variable:
+        if variable is None:
+            raise self._executor.missing(name)
+        return variable
 
     # Going several ways.
 
@@ -155,7 +181,7 @@ class ProgramState:
         """
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InvalidProgram(f"fork takes a number of states from 1 on, not {size!r}.")
-        children = self._executor.fork(size, _line())
+        children = self._executor.fork(size, here())
         return ProgramStateGroup([ProgramState(child) for child in children], self)
 
     @contextlib.contextmanager
@@ -200,8 +226,9 @@ class ProgramStateGroup:
             parts = other
         else:
             parts = [other] * len(self)
-        for state, part in zip(self.states, parts, strict=True):
-            state += part
+        expressions = [as_expression(part) for part in parts]
+        for state, expression in zip(self.states, expressions, strict=True):
+            state += expression
         return self
 
     def join(self, mode: str = GATHER) -> None:
@@ -220,21 +247,18 @@ class ProgramStateGroup:
             case "gather_variable":
                 self._gather()
             case "concate_and_append":
-                children = tuple(state._executor for state in self.states)
-                self._source._executor.submit(JoinTexts(children), _line())
+                forks = [state._executor for state in self.states]
+                self._source._executor.join(forks, here())
             case _:
                 raise InvalidProgram(f"join takes {GATHER!r} or {CONCATENATE!r}, not {mode!r}.")
         self._is_joined = True
 
     def _gather(self) -> None:
-        """A list in the source for each variable that all forks made since."""
-        before = self._source._executor.variables
-        for name, variable in self.states[0]._executor.variables.items():
-            if before.get(name) is variable:
-                continue
-            found = [state._executor.variables.get(name) for state in self.states]
-            if None not in found:
-                self._source._executor.make(_gathered(name, [each for each in found if each]))
+        """A list in the source for each variable that forks made, of those that made it."""
+        made = [state._executor.variables.own() for state in self.states]
+        for name in dict.fromkeys(name for own in made for name in own):
+            parts = [own[name] for own in made if name in own]
+            self._source._executor.variables.add(gathered(name, parts))
 
     def __enter__(self) -> "ProgramStateGroup":
         return self
@@ -242,31 +266,3 @@ class ProgramStateGroup:
     def __exit__(self, kind: Any, *_: object) -> None:
         if kind is None and not self._is_joined:
             self.join()
-
-
-def _gathered(name: str, parts: Sequence[Variable]) -> Variable:
-    """The list of values of several, when all are there."""
-    whole = Variable(name)
-
-    def done(_: "Future[Any]") -> None:
-        if not all(part.value.done() for part in parts):
-            return
-        errors = [part.value.exception() for part in parts]
-        if error := next(filter(None, errors), None):
-            whole.fail(error)
-        else:
-            whole.set([part.value.result() for part in parts], [p.meta_info for p in parts])
-
-    for part in parts:
-        part.value.add_done_callback(done)
-    return whole
-
-
-def _line() -> str:
-    """The line of the program that is being run: the nearest outside of the language."""
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-    if frame is None:
-        return ""
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

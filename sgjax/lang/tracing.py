@@ -4,10 +4,21 @@ The function is run with arguments that end it when they are looked at, and with
 it at the first call of the model.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from sgjax.lang.expressions import Appendable, RoleBegin, RoleEnd, Text, as_expression, leaves
+from sgjax.lang.expressions import (
+    Appendable,
+    RoleBegin,
+    RoleEnd,
+    ScopeBegin,
+    ScopeEnd,
+    Text,
+    as_expression,
+    leaves,
+)
+from sgjax.lang.place import Place
 from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.state import ProgramState
 from sgjax.lang.transcript import Transcript
@@ -40,10 +51,15 @@ class _Tracer:
     def __init__(self, template: ChatTemplate):
         self.transcript = Transcript(template)
         self.variables: dict[str, Any] = {}
+        self._has_stopped = False
 
-    def submit(self, expression: Appendable, where: str) -> None:
+    def submit(self, expression: Appendable, place: Place) -> None:
         for leaf in leaves(as_expression(expression)):
+            if self._has_stopped:  # a `finally` of the program's
+                return
             match leaf:
+                case ScopeBegin() | ScopeEnd():
+                    pass
                 case Text(text):
                     self.transcript.append(text)
                 case RoleBegin(role):
@@ -51,9 +67,13 @@ class _Tracer:
                 case RoleEnd(role):
                     self.transcript.end_role(role)
                 case _:
-                    raise _Stop
+                    self._stop()
 
     def __getattr__(self, name: str) -> Any:
+        self._stop()
+
+    def _stop(self) -> NoReturn:
+        self._has_stopped = True
         raise _Stop
 
 
@@ -65,15 +85,11 @@ def traced_prefix(
     """The text that a program begins with. `arguments`: those that are the same for all items, and
     an Argument for each that is not.
 
-    A program that fails has no such text; whoever runs it will be told why.
+    So it ends too where the program fails, which whoever runs it will be told.
     """
     tracer: Any = _Tracer(template)
-    try:
+    with contextlib.suppress(_Stop, Exception):
         function(ProgramState(tracer), **arguments)
-    except _Stop:
-        pass
-    except Exception:  # a program's own fault: it is told when the program is run
-        return ""
     return tracer.transcript.text
 
 
@@ -81,13 +97,37 @@ def same_arguments(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of the arguments of several runs: those that are the same in all, and an Argument for each
     other."""
     names = dict.fromkeys(name for item in items for name in item)
-    return {name: _same([item.get(name) for item in items], name) for name in names}
+    return {name: _same([item.get(name, _LEFT_OUT) for item in items], name) for name in names}
+
+
+_LEFT_OUT = object()
 
 
 def _same(values: list[Any], name: str) -> Any:
     first = values[0]
     if all(
-        value is first or (type(value) is type(first) is str and value == first) for value in values
+        value is first or (_is_plain(first) and type(value) is type(first) and value == first)
+        for value in values
     ):
-        return first
+        with contextlib.suppress(_NotPlain):
+            return _copied(first)
     return Argument(name)
+
+
+class _NotPlain(Exception):
+    """A value that a program might change, or that is not cheap to copy."""
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in (str, int, float, bool, type(None))
+
+
+def _copied(value: Any) -> Any:
+    """So that a program that is run for its prefix alone changes nothing of the caller's."""
+    if _is_plain(value):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    raise _NotPlain

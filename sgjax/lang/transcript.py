@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
+from sgjax.lang.expressions import Expression, RoleBegin, RoleEnd
 from sgjax.lang.roles import ChatTemplate
 
 
@@ -25,6 +26,28 @@ class Attachment:
     data: bytes
     at: int
     num_frames: int | None = None
+
+
+def role_behind(part: Expression, role: str | None) -> str | None:
+    """Whose message is open behind a part of a program, where `role`'s was before it.
+
+    Raises:
+        InvalidProgram: a message begins within another, or ends that has not begun.
+    """
+    match part:
+        case RoleBegin(begun) if role is not None:
+            raise InvalidProgram(
+                f"A {begun} message cannot begin inside of a {role} message. End that first: "
+                f"{role}_end()."
+            )
+        case RoleBegin(begun):
+            return begun
+        case RoleEnd(ended) if role != ended:
+            open_ = f"a {role} message is open" if role else "no message is open"
+            raise InvalidProgram(f"{ended}_end() without its beginning: {open_}.")
+        case RoleEnd():
+            return None
+    return role
 
 
 class Transcript:
@@ -73,11 +96,7 @@ class Transcript:
         Raises:
             InvalidProgram: another message is open.
         """
-        if self.role is not None:
-            raise InvalidProgram(
-                f"A {role} message cannot begin inside of a {self.role} message. End that first: "
-                f"{self.role}_end()."
-            )
+        role_behind(RoleBegin(role), self.role)
         default = self.template.default_system_prompt
         if role != "system" and not self.messages and default is not None:
             self.begin_role("system")
@@ -89,9 +108,7 @@ class Transcript:
 
     def end_role(self, role: str) -> None:
         """Raises InvalidProgram if no such message is open."""
-        if self.role != role:
-            open_ = f"a {self.role} message is open" if self.role else "no message is open"
-            raise InvalidProgram(f"{role}_end() without its beginning: {open_}.")
+        role_behind(RoleEnd(role), self.role)
         self.messages.append({"role": role, "content": self._content()})
         self.append(self._suffix)
         self.role = None
@@ -116,8 +133,16 @@ class Transcript:
         inside = [each for each in self.attachments if each.at >= self._message_at]
         if not inside:
             return self.open_text
-        # Images first, as they mostly stand; a text between two is one text behind them.
-        text = self.text[self._message_at :].replace(self.template.image_token, "").lstrip()
         from sgjax.lang.media import image_part
 
+        # Images first, as they mostly stand; a text between two is one text behind them.
+        text = self._text_without(inside).lstrip()
         return [*map(image_part, inside), {"type": "text", "text": text}]
+
+    def _text_without(self, inside: Sequence[Attachment]) -> str:
+        """The open message's, without what stands for these."""
+        text, begin, pieces = self.text, self._message_at, []
+        for each in inside:
+            pieces.append(text[begin : each.at])
+            begin = each.at + len(self.template.image_token)
+        return "".join([*pieces, text[begin:]])

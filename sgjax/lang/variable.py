@@ -1,11 +1,14 @@
-"""A program's variables: values that are on their way, and texts that grow."""
+"""Values that are on their way, and texts that grow."""
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
+
+from sgjax.errors import ProgramFailed
 
 Listener = Callable[["str | None"], object]
 
@@ -14,11 +17,12 @@ class Feed:
     """A text that grows until it is closed; those who read it hear all of it. For any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A reader that is collected leaves, wherever its collection happens.
+        self._lock = threading.RLock()
         self._pieces: list[str] = []
         self._listeners: list[Listener] = []
         self._is_closed = False
-        self.error: BaseException | None = None
+        self.error: ProgramFailed | None = None
         """Why it ended before its end."""
 
     @property
@@ -27,21 +31,21 @@ class Feed:
             return "".join(self._pieces)
 
     def put(self, piece: str) -> None:
-        if not piece:
-            return
+        """Nothing, if it is closed."""
         with self._lock:
+            if not piece or self._is_closed:
+                return
             self._pieces.append(piece)
-            listeners = list(self._listeners)
-            for listener in listeners:
+            for listener in list(self._listeners):
                 listener(piece)
 
-    def close(self, error: BaseException | None = None) -> None:
+    def close(self, error: ProgramFailed | None = None) -> None:
         """The first call counts."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed, self.error = True, error
-            for listener in self._listeners:
+            for listener in list(self._listeners):
                 listener(None)
 
     def listen(self, listener: Listener) -> None:
@@ -51,26 +55,42 @@ class Feed:
                 listener("".join(self._pieces))
             if self._is_closed:
                 listener(None)
-            else:
-                self._listeners.append(listener)
+            self._listeners.append(listener)
+
+    def leave(self, listener: Listener) -> None:
+        with self._lock:
+            self._listeners.remove(listener)
 
     def __iter__(self) -> Iterator[str]:
         """Pieces, as they come. Raises what ended it before its end."""
         pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.listen(pieces.put)
-        while (piece := pieces.get()) is not None:
-            yield piece
-        if self.error is not None:
-            raise self.error
+        try:
+            while (piece := pieces.get()) is not None:
+                yield piece
+        finally:
+            self.leave(pieces.put)
+        self._raise()
 
     async def __aiter__(self) -> AsyncIterator[str]:
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
-        self.listen(lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece))
-        while (piece := await pieces.get()) is not None:
-            yield piece
+
+        def hear(piece: str | None) -> None:
+            with contextlib.suppress(RuntimeError):  # its loop was closed: nobody reads any more
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        self.listen(hear)
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+        finally:
+            self.leave(hear)
+        self._raise()
+
+    def _raise(self) -> None:
         if self.error is not None:
-            raise self.error
+            raise self.error.again()
 
 
 class Variable:
@@ -83,14 +103,17 @@ class Variable:
         """Its text, as it comes."""
         self.meta_info: Any = None
         """The backend's words about it."""
+        self.is_open = False
+        """It is that of a scope that the program is still in."""
 
     def set(self, value: Any, meta_info: Any = None) -> None:
-        self.meta_info = meta_info
+        """Nothing, if it was given up."""
         if not self.value.done():
+            self.meta_info = meta_info
             self.value.set_result(value)
         self.feed.close()
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: ProgramFailed) -> None:
         if not self.value.done():
             self.value.set_exception(error)
         self.feed.close(error)
@@ -101,7 +124,15 @@ class Variable:
         Raises:
             ProgramFailed: there will be none.
         """
-        return self.value.result()
+        return value_of(self.value)
+
+
+def value_of(future: "Future[Any]") -> Any:
+    """Waits for it. Who reads it raises its error, if it has one, with a traceback of his own."""
+    error = future.exception()
+    if isinstance(error, ProgramFailed):
+        raise error.again()
+    return future.result()
 
 
 def known(name: str, value: Any) -> Variable:
@@ -111,3 +142,27 @@ def known(name: str, value: Any) -> Variable:
         variable.feed.put(value)
     variable.set(value)
     return variable
+
+
+def gathered(name: str, parts: list[Variable]) -> Variable:
+    """The list of values of several, when all are there."""
+    whole = Variable(name)
+    lock = threading.Lock()
+    num_left = len(parts)
+
+    def done(_: "Future[Any]") -> None:
+        nonlocal num_left
+        with lock:
+            num_left -= 1
+            is_last = num_left == 0
+        if not is_last:
+            return
+        errors = (part.value.exception() for part in parts)
+        if isinstance(error := next(filter(None, errors), None), ProgramFailed):
+            whole.fail(error)
+        else:
+            whole.set([part.value.result() for part in parts], [p.meta_info for p in parts])
+
+    for part in parts:
+        part.value.add_done_callback(done)
+    return whole

@@ -1,0 +1,36 @@
+"""A `gen` of a program as a call of the backend."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sgjax.lang.backends.contract import Call
+from sgjax.lang.expressions import Gen
+
+Defaults = Mapping[str, Any]
+"""Sampling parameters of a run, by SGLang's names."""
+
+LOGPROB_FIELDS = (
+    "return_logprob",
+    "logprob_start_len",
+    "top_logprobs_num",
+    "return_text_in_logprobs",
+)
+
+
+def call_of(gen: Gen, defaults: Defaults, more_stops: Sequence[str]) -> Call:
+    """What the gen says nothing of is as the run says. Stops of its type, and `more_stops`, come
+    behind those that are given."""
+    params, stops = gen.constrained()
+    merged = {**defaults, **_said(params)}
+    if more := (*stops, *more_stops):
+        merged["stop"] = list(dict.fromkeys((*_texts(merged.get("stop")), *more)))
+    logprobs = {name: merged.pop(name) for name in LOGPROB_FIELDS if name in merged}
+    return Call(_said(merged), {**_said(logprobs), **_said(gen.logprobs)}, gen.dtype)
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _texts(stop: str | Sequence[str] | None) -> Sequence[str]:
+    return [stop] if isinstance(stop, str) else stop or ()

@@ -1,0 +1,86 @@
+"""One run of a program, and many."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Any
+
+from sgjax.errors import InvalidProgram
+from sgjax.lang.executor import Executor
+from sgjax.lang.state import ProgramState
+
+_LEAST_THREADS = 96
+_THREADS_A_CORE = 16
+
+
+class Run:
+    """A function, what it is called with, and the state that it writes."""
+
+    def __init__(
+        self, function: Callable[..., Any], executor: Executor, arguments: Mapping[str, Any]
+    ):
+        self._function = function
+        self._executor = executor
+        self._arguments = arguments
+        self._outcome: Future[Any] = Future()
+        self.state = ProgramState(executor, self._outcome)
+        """For those who wait for the program."""
+
+    def go(self) -> None:
+        """In this thread. What the function raises ends its calls."""
+        try:
+            value = self._function(ProgramState(self._executor), **self._arguments)
+        except BaseException as error:
+            self.abort(error)
+            self._executor.sync()
+            self._outcome.set_exception(self._executor.error)
+            self._executor.variables.complete()
+            raise
+        self._executor.variables.complete()
+        self._outcome.set_result(value)
+        self._executor.end()
+
+    def go_to_end(self) -> None:
+        """Until all calls are done, too. An error is for those who read."""
+        with contextlib.suppress(Exception):
+            self.go()
+        self._executor.sync()
+
+    def go_in_thread(self) -> None:
+        threading.Thread(target=self.go_to_end, name="sgjax-program", daemon=True).start()
+
+    def abort(self, error: BaseException) -> None:
+        """Ends its calls."""
+        self._executor.abort(error)
+
+
+def run_all(runs: Sequence[Run], num_threads: int, *, has_bar: bool) -> None:
+    """So many at a time, to their ends."""
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program")
+    futures = [pool.submit(run.go_to_end) for run in runs]
+    try:
+        done = as_completed(futures)
+        if has_bar:
+            from rich.progress import track
+
+            done = track(done, "Programs", total=len(futures))
+        for future in done:
+            future.result()
+    except BaseException as error:  # an interrupt: nobody waits for the others
+        pool.shutdown(wait=False, cancel_futures=True)
+        for run in runs:
+            run.abort(error)
+        raise
+    finally:
+        pool.shutdown()
+
+
+def count_threads(asked: Any, num_items: int) -> int:
+    """Raises InvalidProgram unless this is "auto" or a number from 1 on."""
+    if asked == "auto":
+        return min(num_items, max(_LEAST_THREADS, _THREADS_A_CORE * (os.cpu_count() or 1)))
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise InvalidProgram(f'num_threads must be "auto" or a number from 1 on, not {asked!r}.')
+    return min(asked, num_items)
