@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from sgjax.errors import EngineDead, InvalidProgram, ProgramFailed, UnknownVariable
-from sgjax.lang.backends.contract import Answer, Backend, Call
+from sgjax.lang.backends.contract import Answer, Backend, Call, TurnBackend
 from sgjax.lang.calls import Defaults, call_of
 from sgjax.lang.expressions import (
     Expression,
@@ -30,11 +30,14 @@ from sgjax.lang.place import NOWHERE, Place
 from sgjax.lang.transcript import Transcript, role_behind
 from sgjax.lang.variable import Feed, Variable
 from sgjax.lang.variables import Variables
-from sgjax.lang.work import End, Fork, Join, Mark, Said, Work, failure
+from sgjax.lang.work import End, Fork, Join, Mark, Said, Turn, Work, failure
 
 _CAN_WAIT = (Text, RoleBegin, RoleEnd, ScopeBegin)
 """What may stay in the queue until something comes that takes a while, or is waited for: to wake
 the loop takes longer than to append a text."""
+
+_OF_TURNS = (Text, Gen, ScopeBegin, ScopeEnd)
+"""What a TurnBackend is asked for together."""
 
 
 class Executor:
@@ -58,6 +61,9 @@ class Executor:
         # Behind all that was submitted:
         self._role = parent._role if parent else None
         self._open_scopes: list[Variable] = []
+        # Of an assistant's message that a TurnBackend is not yet asked for:
+        self._holds_turns = isinstance(backend, TurnBackend)
+        self._held: list[Work] = []
         # The program appends to it, the loop takes from it.
         self._queue: collections.deque[Work] = collections.deque()
         # The loop's:
@@ -78,13 +84,13 @@ class Executor:
             InvalidProgram: it cannot stand here, and nothing of it was put there.
             EngineDead: the backend was shut down.
         """
-        parts, role = list(leaves(expression)), self._role
+        parts, roles = list(leaves(expression)), [self._role]
         for part in parts:
-            role = role_behind(part, role)
+            roles.append(role_behind(part, roles[-1]))
             self._check(part)
-        self._role = role
+        self._role = roles[-1]
         works = [Work(part, self._variable_of(part), place) for part in parts]
-        self._queue.extend(works)
+        self._put(works, roles)
         is_urgent = self.is_streamed or not all(isinstance(part, _CAN_WAIT) for part in parts)
         if is_urgent and not self._wake():
             raise _shut_down()
@@ -114,6 +120,9 @@ class Executor:
             raise InvalidProgram(
                 f"The scope {name!r} is still open. Read its text behind its `with` block."
             )
+        if self._held:
+            self._release()
+            self._wake()
         return found
 
     def missing(self, name: str) -> ProgramFailed:
@@ -127,6 +136,7 @@ class Executor:
 
     def sync(self) -> None:
         """Waits until all that was submitted is done, or will not be."""
+        self._release()
         done: Future[None] = Future()
         self._queue.append(Work(Mark(done), None, NOWHERE))
         self._wake()
@@ -143,6 +153,7 @@ class Executor:
             self.feed.leave(hear)
             part.close(self.error)
 
+        self._release()
         self.feed.listen(hear)
         done.add_done_callback(close)
         self._queue.append(Work(Mark(done), None, NOWHERE))
@@ -160,15 +171,36 @@ class Executor:
 
     def end(self) -> None:
         """Nothing more comes: who reads its text comes to the end."""
+        self._release()
         self._queue.append(Work(End(), None, NOWHERE))
         self._wake()
 
     def abort(self, error: BaseException) -> None:
         """Gives up what is not done, and all forks."""
+        self._release()
         failed = failure(error, None)
         if not self.backend.loop.call_soon(self._abort, failed):
             self.backend.loop.join()
             self._abort(failed)
+
+    def _put(self, works: Sequence[Work], roles: Sequence[str | None]) -> None:
+        """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until
+        something else comes. `roles`: whose message is open before each work."""
+        if not self._holds_turns:
+            self._queue.extend(works)
+            return
+        for work, role in zip(works, roles, strict=False):
+            if role == "assistant" and isinstance(work.what, _OF_TURNS):
+                self._held.append(work)
+            else:
+                self._release()
+                self._queue.append(work)
+
+    def _release(self) -> None:
+        """What was held comes into the queue."""
+        if self._held:
+            self._queue.append(Work(Turn(tuple(self._held)), None, self._held[-1].place))
+            self._held.clear()
 
     def _check(self, part: Expression) -> None:
         if isinstance(part, Media) and part.kind not in self.backend.reads:
@@ -243,6 +275,8 @@ class Executor:
             case Gen():
                 stops = self.backend.chat_template.stop_str if transcript.role is not None else ()
                 await self._generate(call_of(work.what, self._defaults, stops), work.variable)
+            case Turn(works):
+                await self._say(works)
             case Select():
                 await self._select(work.what, work.variable)
             case RoleBegin(role):
@@ -277,9 +311,33 @@ class Executor:
             self._hear(answer.text, variable)
         else:
             answer = await self._stream(transcript, call, variable)
-        transcript.append(answer.text, answer.ids)
+        self._keep(answer, variable)
+
+    def _keep(self, answer: Answer, variable: Variable | None) -> None:
+        assert self._transcript is not None
+        self._transcript.append(answer.text, answer.ids)
         if variable is not None:
             variable.set(answer.text, answer.meta_info)
+
+    async def _say(self, works: Sequence[Work]) -> None:
+        """Asks a TurnBackend for what an assistant's message says."""
+        transcript, backend = self._transcript, self.backend
+        assert transcript is not None and isinstance(backend, TurnBackend)
+        parts: list[str | Call] = []
+        for work in works:
+            match work.what:
+                case Text(text):
+                    parts.append(text)
+                case Gen() as gen:
+                    parts.append(call_of(gen, self._defaults, self.backend.chat_template.stop_str))
+        answers = iter(await backend.turn(transcript, parts))
+        for work in works:
+            if isinstance(work.what, Gen):
+                answer = next(answers)
+                self._hear(answer.text, work.variable)
+                self._keep(answer, work.variable)
+            else:
+                await self._do(work)
 
     async def _stream(
         self, transcript: Transcript, call: Call, variable: Variable | None
@@ -371,9 +429,13 @@ class Executor:
     def _give_up(self, work: Work, error: ProgramFailed) -> None:
         if work.variable is not None:
             work.variable.fail(error)
-        if isinstance(work.what, Fork):
-            for fork in work.what.forks:
-                fork._abort(error)
+        match work.what:
+            case Fork(forks):
+                for fork in forks:
+                    fork._abort(error)
+            case Turn(works):
+                for part in works:
+                    self._give_up(part, error)
 
     def _tell(self, what: Expression) -> None:
         """Tells those who wait for this place of the queue that it is reached. Who was cancelled

@@ -56,6 +56,13 @@ class Work:
     place: Place
 
 
+@dataclasses.dataclass(frozen=True)
+class Turn(Expression):
+    """What an assistant's message says, asked for as a whole."""
+
+    works: tuple[Work, ...]
+
+
 def failure(error: BaseException, work: Work | None) -> ProgramFailed:
     """What `error` is for whoever reads from the program. Its traceback leads to the program's own
     line."""
@@ -75,6 +82,8 @@ def _name(expression: Expression) -> str:
             return f"{role}_begin()"
         case RoleEnd(role):
             return f"{role}_end()"
+        case Turn():
+            return "assistant()"
     name = getattr(expression, "name", None)
     kind = getattr(expression, "kind", type(expression).__name__.lower())
     return f"{kind}({name!r})" if name else f"{kind}()"

@@ -3,14 +3,16 @@
 import importlib
 import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sgjax.errors import ConfigError, EngineDead, InvalidProgram
-from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.backends.contract import Answer, Backend, Call
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.transcript import Transcript
+
+if TYPE_CHECKING:
+    from sgjax.front.loop_thread import LoopThread
 
 
 class OwnLoop:
@@ -22,8 +24,10 @@ class OwnLoop:
         self._thread: LoopThread | None = None
         self._is_closed = False
 
-    def get(self) -> LoopThread:
+    def get(self) -> "LoopThread":
         """Raises EngineDead if it was closed."""
+        from sgjax.front.loop_thread import LoopThread  # brings uvloop
+
         with self._lock:
             if self._is_closed:
                 raise EngineDead("The backend was shut down. Make a new one.")
@@ -54,7 +58,7 @@ class ApiBackend(Backend, Protocol):
     _template: ChatTemplate
 
     @property
-    def loop(self) -> LoopThread:
+    def loop(self) -> "LoopThread":
         return self._own.get()
 
     @property
@@ -110,8 +114,7 @@ class ApiBackend(Backend, Protocol):
         self._own.close(self._close())
 
     async def _close(self) -> None:
-        """Closes the client's connections."""
-        ...
+        """Closes the client's connections, if it keeps any."""
 
 
 def import_client(module: str) -> Any:

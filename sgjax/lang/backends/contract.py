@@ -5,7 +5,7 @@ One loop runs all programs, so a backend's calls are coroutines; cancelling one 
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.roles import ChatTemplate
@@ -104,4 +104,15 @@ class Backend(Protocol):
 
     def shutdown(self) -> None:
         """Frees what it holds."""
+        ...
+
+
+@runtime_checkable
+class TurnBackend(Protocol):
+    """A backend that is asked for an assistant's message as a whole: once it has ended, or once the
+    program wants to know something that is in it."""
+
+    async def turn(self, transcript: Transcript, parts: Sequence[str | Call]) -> list[Answer]:
+        """What each call of the message answers. `parts`: what the message says, in order, behind
+        the transcript, where it has begun."""
         ...

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sgjax.errors import ConfigError
+from sgjax.errors import ConfigError, InvalidProgram
 from sgjax.lang.backends.api import ApiBackend, OwnLoop, import_client
-from sgjax.lang.backends.contract import Answer, Call
+from sgjax.lang.backends.contract import Answer, Backend, Call
 from sgjax.lang.backends.openai_chat import ChatModel
 from sgjax.lang.backends.openai_completion import CompletionModel
 from sgjax.lang.backends.openai_form import TokenUsage
+from sgjax.lang.backends.openai_guesses import GuessingChat, GuessingCompletion
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path
 from sgjax.lang.transcript import Transcript
@@ -72,7 +73,9 @@ class OpenAI(ApiBackend):
         self.token_usage = TokenUsage()
         self._own = OwnLoop("sgjax-openai")
         model = ChatModel if is_chat_model else CompletionModel
-        self._model = model(self._client, model_name, self.token_usage, is_server=is_server)
+        self._model: ChatModel | CompletionModel = model(
+            self._client, model_name, self.token_usage, is_server=is_server
+        )
 
     @property
     def reads(self) -> frozenset[str]:
@@ -93,6 +96,16 @@ class OpenAI(ApiBackend):
         temperature: float,
     ) -> ChoicesDecision:
         return await self._model.select(transcript, choices, method)
+
+    def speculating(self, num_tokens: int) -> Backend:
+        """See openai_guesses."""
+        if isinstance(num_tokens, bool) or not isinstance(num_tokens, int) or num_tokens < 1:
+            raise InvalidProgram(
+                f"num_api_spec_tokens must be a number from 1 on, not {num_tokens!r}."
+            )
+        if isinstance(self._model, ChatModel):
+            return GuessingChat(self, self._model, num_tokens)
+        return GuessingCompletion(self, self._model, num_tokens)
 
     async def _close(self) -> None:
         await self._client.close()

@@ -70,9 +70,10 @@ class ChatModel:
             )
         return ChoicesDecision(found.text, dict(found.meta_info))
 
-    async def ask_whole(self, messages: list[Message], call: Call) -> Answer:
-        """A whole message of the assistant's."""
-        return await self._ask(messages, self._request(call))
+    async def ask_whole(self, transcript: Transcript, call: Call) -> Answer:
+        """What an assistant's message says, from where it is on."""
+        fields = self._request(call)
+        return await self._ask(self._messages(transcript, fields), fields)
 
     async def _ask(self, messages: list[Message], fields: dict[str, Any]) -> Answer:
         answer = await self._client.chat.completions.create(
