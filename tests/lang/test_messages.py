@@ -264,7 +264,7 @@ def test_a_backend_that_reads_text_refuses_the_rest_at_its_line(fake, medium):
     def look(s):
         s += "See " + medium
 
-    with pytest.raises(InvalidProgram, match="reads text, and no (image|video)"):
+    with pytest.raises(InvalidProgram, match=r"reads text, and no (image|video)"):
         look.run(backend=fake())
 
 
@@ -315,5 +315,5 @@ def test_a_matching_function_of_one_s_own_is_asked_first(monkeypatch):
 
 
 def test_an_unknown_template_names_the_known():
-    with pytest.raises(InvalidProgram, match="no chat template 'x'. Known are .*chatml"):
+    with pytest.raises(InvalidProgram, match=r"no chat template 'x'\. Known are .*chatml"):
         get_chat_template("x")
