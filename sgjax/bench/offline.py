@@ -1,6 +1,7 @@
 """`sgjax bench offline`: named workloads through `sgjax.Engine`, token ids in and out."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -99,31 +100,30 @@ class Bench:
         return Figure(name=workload.name, value=step * 1e3, unit="ms", runs=runs)
 
     def _beside(self, workload: Workload) -> Figure:
-        """A step of the free requests, while the bound ones decode.
-
-        Raises:
-            BenchmarkFailed: bound ones ended before the free ones were measured.
-        """
+        """A step of the free requests, while the bound ones decode: those that end begin again."""
         bound = dataclasses.replace(workload, jobs=workload.bound_jobs)
         each = self._info["max_total_tokens"] // (2 * len(bound.jobs))
         longest = max(workload.longest, min(self._info["context_length"], each))
         outputs = [longest - job.num_prompt for job in bound.jobs]
-        args = self._prompts(bound), outputs, CONSTRAINTS[workload.bound_to or ""]
+        prompts, constraint = self._prompts(bound), CONSTRAINTS[workload.bound_to or ""]
+        is_over = threading.Event()
+
+        def decode() -> None:
+            while not is_over.is_set():
+                self._generate(prompts, outputs, constraint)
+
         with ThreadPoolExecutor(1) as thread:
-            answers = thread.submit(self._generate, *args)
+            decoding = thread.submit(decode)
             try:
-                while self._num_decoding() < len(bound.jobs) and not answers.done():
+                while self._num_decoding() < len(bound.jobs) and not decoding.done():
                     time.sleep(0.01)
-                figure = self._step(workload, {})
-                if self._num_decoding() < len(bound.jobs):
-                    raise BenchmarkFailed(
-                        f"{workload.name}: bound requests ended before the free ones. A cache of "
-                        "more tokens, by --max-total-tokens, or a smaller --scale gives them room."
-                    )
-                return figure
+                return self._step(workload, {})
             finally:
-                self._engine.abort_request(abort_all=True)
-                answers.result()
+                is_over.set()
+                while not decoding.done():
+                    self._engine.abort_request(abort_all=True)
+                    time.sleep(0.01)
+                decoding.result()
 
     def _num_decoding(self) -> int:
         return self._engine.get_server_info()["stats"]["num_running"]
