@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import sgjax
-
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "language"
 PAGES = sorted(FOLDER.glob("*.md"))
 BLOCK = re.compile(r"(<!-- compiled only: [^>]+ -->\n+)?^```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -31,36 +29,6 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     for mark, kind, text in BLOCK.findall(page.read_text()):
         yield Block(kind, text, runs=not mark)
-
-
-class Shared:
-    """In the place of an Engine that a page starts: one that others use too, and that stays."""
-
-    def __init__(self, engine: sgjax.Engine):
-        self._engine = engine
-
-    @property
-    def backend(self):
-        return self._engine.backend
-
-    def __enter__(self) -> sgjax.Engine:
-        return self._engine
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def shutdown(self) -> None:
-        pass
-
-
-@pytest.fixture
-def one_engine(demo_engine, monkeypatch):
-    def start(*, model_path: str) -> Shared:
-        assert model_path == "demo"
-        return Shared(demo_engine)
-
-    monkeypatch.setattr(sgjax, "Engine", start, raising=False)
-    monkeypatch.setattr("sgjax.lang.defaults._default", demo_engine.backend)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -55,7 +55,7 @@ def test_a_batch_of_them_with_a_progress_bar():
 def test_a_stream_of_one():
     state = multi_turn_question.run(**QUESTIONS, temperature=0, stream=True)
     pieces = list(state.text_iter(var_name="answer_2"))
-    assert len(pieces) > 3
+    assert len(pieces) > 1
     assert "".join(pieces) == state["answer_2"]
 
 
