@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from sgjax.lang.api import user_begin as user_begin
     from sgjax.lang.api import user_end as user_end
     from sgjax.lang.api import video as video
+    from sgjax.lang.backends.anthropic import Anthropic as Anthropic
+    from sgjax.lang.backends.litellm import LiteLLM as LiteLLM
     from sgjax.lang.backends.openai import OpenAI as OpenAI
     from sgjax.lang.backends.runtime_endpoint import RuntimeEndpoint as RuntimeEndpoint
+    from sgjax.lang.backends.vertexai import VertexAI as VertexAI
     from sgjax.lang.choices import greedy_token_selection as greedy_token_selection
     from sgjax.lang.choices import token_length_normalized as token_length_normalized
     from sgjax.lang.choices import (
@@ -70,7 +73,10 @@ _NAMES = {
         "video",
     ],
     "sgjax.lang.backends.runtime_endpoint": ["RuntimeEndpoint"],
+    "sgjax.lang.backends.anthropic": ["Anthropic"],
+    "sgjax.lang.backends.litellm": ["LiteLLM"],
     "sgjax.lang.backends.openai": ["OpenAI"],
+    "sgjax.lang.backends.vertexai": ["VertexAI"],
     "sgjax.lang.choices": [
         "greedy_token_selection",
         "token_length_normalized",
