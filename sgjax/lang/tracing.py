@@ -5,6 +5,7 @@ it at the first call of the model.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -51,12 +52,11 @@ class _Tracer:
     def __init__(self, template: ChatTemplate):
         self.transcript = Transcript(template)
         self.variables: dict[str, Any] = {}
-        self._has_stopped = False
 
     def submit(self, expression: Appendable, place: Place) -> None:
+        if isinstance(sys.exception(), _Stop):  # a `finally` of the program's
+            return
         for leaf in leaves(as_expression(expression)):
-            if self._has_stopped:  # a `finally` of the program's
-                return
             match leaf:
                 case ScopeBegin() | ScopeEnd():
                     pass
@@ -67,13 +67,9 @@ class _Tracer:
                 case RoleEnd(role):
                     self.transcript.end_role(role)
                 case _:
-                    self._stop()
+                    raise _Stop
 
     def __getattr__(self, name: str) -> Any:
-        self._stop()
-
-    def _stop(self) -> NoReturn:
-        self._has_stopped = True
         raise _Stop
 
 
