@@ -1,5 +1,5 @@
 """Scripts as users of SGLang write them, in the ways that its documentation shows; only the import
-is another: `import sgjax as sgl`."""
+is another: `import sgjax as sgl`. Each runs on an Engine, and on a server over HTTP."""
 
 import asyncio
 import re
@@ -10,10 +10,16 @@ import pytest
 import sgjax as sgl
 
 
-@pytest.fixture(autouse=True)
-def backend(demo_engine, monkeypatch):
+@pytest.fixture(scope="module")
+def runtime():
+    with sgl.Runtime(model_path="demo") as runtime:
+        yield runtime
+
+
+@pytest.fixture(autouse=True, params=["demo_engine", "runtime"])
+def backend(request, monkeypatch):
     monkeypatch.setattr("sgjax.lang.defaults._default", None)  # and what was there comes back
-    sgl.set_default_backend(demo_engine)
+    sgl.set_default_backend(request.getfixturevalue(request.param))
 
 
 @sgl.function
@@ -87,16 +93,15 @@ def test_few_shot_questions():
     assert "Washington" in answer
 
 
-def test_few_shot_questions_of_a_batch_share_what_they_begin_with(demo_engine):
-    sgl.flush_cache()
+def test_few_shot_questions_of_a_batch_share_what_they_begin_with():
+    assert sgl.flush_cache()
     states = few_shot_qa.run_batch(
         [{"question": f"What is the capital of {name}?"} for name in ("Kenya", "Japan")]
     )
-    prefix = few_shot_qa.trace()
-    assert prefix.endswith("Rome\n")
-    shared = demo_engine.generate(prefix, {"max_new_tokens": 1})["meta_info"]["prompt_tokens"]
+    assert few_shot_qa.trace().endswith("Rome\n")
     for state in states:
-        assert state.get_meta_info("answer")["cached_tokens"] >= shared - 16
+        told = state.get_meta_info("answer")
+        assert told["cached_tokens"] > told["prompt_tokens"] / 2
 
 
 @sgl.function
