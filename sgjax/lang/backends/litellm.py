@@ -1,5 +1,6 @@
 """Programs on whatever API litellm speaks."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -91,6 +92,14 @@ class LiteLLM(ApiBackend):
                 reason = choice.finish_reason or reason
             usage = getattr(chunk, "usage", None) or usage
             yield Answer(text, meta_info(chunk, reason, usage))
+
+    async def _close(self) -> None:
+        """Closes the clients that litellm keeps for this loop: by its id, which another loop may
+        have later."""
+        kept = self._litellm.in_memory_llm_clients_cache.cache_dict
+        suffix = f"-{id(asyncio.get_running_loop())}"
+        for key in [key for key in kept if key.endswith(suffix)]:
+            await kept.pop(key).close()
 
     def _fields(self, transcript: Transcript, call: Call) -> tuple[dict[str, Any], Shape | None]:
         """Arguments of the client, and how to read the answer."""

@@ -64,7 +64,7 @@ class VertexAI(ApiBackend):
         genai = import_client("google.genai")
         try:
             self._client = genai.Client(**_options(kwargs))
-        except ValueError as error:
+        except (ValueError, import_client("google.auth.exceptions").GoogleAuthError) as error:
             raise ConfigError(f"Google's client does not start: {error}") from error
         self._types = genai.types
         self.model_name = model_name

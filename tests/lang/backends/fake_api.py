@@ -43,7 +43,7 @@ def fake_api() -> Iterator[FakeApi]:
             with api.lock:
                 api.bodies.append(body)
                 api.paths.append(self.path)
-                api.headers.append(dict(self.headers))
+                api.headers.append({name.lower(): value for name, value in self.headers.items()})
                 reply = api.next()
             if isinstance(reply, list):
                 events = [_event(each) for each in reply]
