@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from sgjax.lang.defaults import backend_or_default
 from sgjax.lang.executor import Executor
 from sgjax.lang.expressions import check_count
 from sgjax.lang.run import Run, count_threads, run_all
+from sgjax.lang.signature import Arguments, Signature
 from sgjax.lang.state import ProgramState
 from sgjax.lang.switches import global_config
 from sgjax.lang.tracing import Argument, same_arguments, traced_prefix
@@ -44,23 +44,13 @@ class Function:
         self.num_api_spec_tokens = num_api_spec_tokens
         self.bind_arguments = dict(bound or {})
         self.__name__ = getattr(function, "__name__", "program")
-        self._signature = inspect.signature(function)
-        self._parameters = list(self._signature.parameters.values())
-        if not self._parameters or self._parameters[0].name != "s":
-            raise InvalidProgram(
-                f"The first argument of {self.__name__} must be s, the program's state: "
-                f"def {self.__name__}(s, ...)."
-            )
-        self.arg_names = [each.name for each in self._parameters[1:]]
+        self._signature = Signature(function)
+        self.arg_names = self._signature.names
 
     def bind(self, **arguments: Any) -> "Function":
         """The program with some of its arguments given."""
-        unknown = [name for name in arguments if not self._takes(name)]
-        if unknown:
-            raise InvalidProgram(
-                f"{self.__name__} has no argument {unknown[0]!r}. It has "
-                f"{', '.join(self.arg_names) or 'none'}."
-            )
+        for name in arguments:
+            self._signature.check(name)
         return Function(
             self.func,
             num_api_spec_tokens=self.num_api_spec_tokens,
@@ -108,7 +98,7 @@ class Function:
             InvalidProgram: there is no backend, or arguments do not fit.
         """
         sampling = _sampling(locals())
-        arguments = self._arguments(args, kwargs)
+        arguments = self._signature.arguments(self.bind_arguments, args, kwargs)
         run = self._begin(backend_or_default(backend), sampling, arguments, is_streamed=stream)
         if stream:
             run.go_in_thread()
@@ -168,7 +158,9 @@ class Function:
     def trace(self, *, backend: Any = None, **kwargs: Any) -> str:
         """The text that it begins with, before it looks at an argument that is not given here."""
         found = backend_or_default(backend)
-        return traced_prefix(self.func, self._some_arguments(kwargs), found.chat_template)
+        free = {name: Argument(name) for name in self._signature.required}
+        arguments = self._signature.arrange({**free, **self.bind_arguments, **kwargs})
+        return traced_prefix(self._signature.call, arguments, found.chat_template)
 
     def cache(self, backend: Any = None) -> str:
         """Computes what all runs begin with, so that they find it in the prefix cache."""
@@ -178,45 +170,11 @@ class Function:
             found.loop.run(found.cache_prefix(prefix))
         return prefix
 
-    def _takes(self, name: str) -> bool:
-        has_any = any(each.kind is each.VAR_KEYWORD for each in self._parameters)
-        return has_any or name in self.arg_names
-
-    def _some_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that are given, and an Argument for each other."""
-        free = {
-            each.name: Argument(each.name)
-            for each in self._parameters[1:]
-            if each.default is each.empty
-            and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
-        }
-        return {**free, **self.bind_arguments, **given}
-
-    def _arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """By name. Raises InvalidProgram where they do not fit."""
-        free = [name for name in self.arg_names if name not in self.bind_arguments]
-        if len(args) > len(free):
-            raise InvalidProgram(
-                f"{self.__name__} takes {len(free)} arguments, but {len(args)} were given."
-            )
-        named = dict(zip(free, args, strict=False))
-        said = {**self.bind_arguments, **named, **kwargs}
-        try:
-            if twice := named.keys() & kwargs.keys():
-                raise TypeError(f"multiple values for argument {min(twice)!r}")
-            self._signature.bind(None, **said)
-        except TypeError as error:
-            names = ", ".join(self.arg_names) or "none"
-            raise InvalidProgram(
-                f"The arguments do not fit {self.__name__}: {error}. Its arguments are: {names}."
-            ) from None
-        return said
-
-    def _item(self, item: Any) -> dict[str, Any]:
+    def _item(self, item: Any) -> Arguments:
         if isinstance(item, Mapping):
-            return self._arguments((), item)
+            return self._signature.arguments(self.bind_arguments, (), item)
         if isinstance(item, Sequence) and not isinstance(item, str):
-            return self._arguments(item, {})
+            return self._signature.arguments(self.bind_arguments, item, {})
         raise InvalidProgram(
             f"An item of a batch must be a dict or a list of arguments, not {type(item).__name__}."
         )
@@ -225,7 +183,7 @@ class Function:
         self,
         backend: Backend,
         sampling: Mapping[str, Any],
-        arguments: Mapping[str, Any],
+        arguments: Arguments,
         *,
         is_streamed: bool = False,
     ) -> Run:
@@ -235,11 +193,12 @@ class Function:
                     "num_api_spec_tokens cannot be streamed. Leave one of them out."
                 )
             backend = backend.speculating(self.num_api_spec_tokens)
-        return Run(self.func, Executor(backend, sampling, is_streamed=is_streamed), arguments)
+        executor = Executor(backend, sampling, is_streamed=is_streamed)
+        return Run(self._signature.call, executor, arguments)
 
-    def _cache_prefix(self, backend: Backend, items: list[dict[str, Any]]) -> None:
+    def _cache_prefix(self, backend: Backend, items: Sequence[Arguments]) -> None:
         """Saves time and nothing else: what goes wrong here goes wrong in the items, too."""
-        prefix = traced_prefix(self.func, same_arguments(items), backend.chat_template)
+        prefix = traced_prefix(self._signature.call, same_arguments(items), backend.chat_template)
         if len(prefix) >= _SHORTEST_PREFIX:
             with contextlib.suppress(Exception):
                 backend.loop.run(backend.cache_prefix(prefix))

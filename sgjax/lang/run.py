@@ -3,12 +3,13 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.executor import Executor
+from sgjax.lang.signature import Arguments
 from sgjax.lang.state import ProgramState
 
 _LEAST_THREADS = 96
@@ -19,7 +20,10 @@ class Run:
     """A function, what it is called with, and the state that it writes."""
 
     def __init__(
-        self, function: Callable[..., Any], executor: Executor, arguments: Mapping[str, Any]
+        self,
+        function: Callable[[ProgramState, Arguments], Any],
+        executor: Executor,
+        arguments: Arguments,
     ):
         self._function = function
         self._executor = executor
@@ -31,7 +35,7 @@ class Run:
     def go(self) -> None:
         """In this thread. What the function raises ends its calls."""
         try:
-            value = self._function(ProgramState(self._executor), **self._arguments)
+            value = self._function(ProgramState(self._executor), self._arguments)
         except BaseException as error:
             self.abort(error)
             self._executor.sync()

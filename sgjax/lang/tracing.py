@@ -74,7 +74,7 @@ class _Tracer:
 
 
 def traced_prefix(
-    function: Callable[..., Any],
+    function: Callable[[ProgramState, Mapping[str, Any]], Any],
     arguments: Mapping[str, Any],
     template: ChatTemplate,
 ) -> str:
@@ -85,7 +85,7 @@ def traced_prefix(
     """
     tracer: Any = _Tracer(template)
     with contextlib.suppress(_Stop, Exception):
-        function(ProgramState(tracer), **arguments)
+        function(ProgramState(tracer), arguments)
     return tracer.transcript.text
 
 
