@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sgjax.lang.backends.contract import Call
+from sgjax.errors import RequestAborted
+from sgjax.lang.backends.contract import Answer, Call
 from sgjax.lang.expressions import Gen
 
 Defaults = Mapping[str, Any]
@@ -26,6 +27,13 @@ def call_of(gen: Gen, defaults: Defaults, more_stops: Sequence[str]) -> Call:
         merged["stop"] = list(dict.fromkeys((*_texts(merged.get("stop")), *more)))
     logprobs = {name: merged.pop(name) for name in LOGPROB_FIELDS if name in merged}
     return Call(_said(merged), {**_said(logprobs), **_said(gen.logprobs)}, gen.dtype)
+
+
+def check_whole(answer: Answer) -> None:
+    """Raises RequestAborted for an answer that was cut off: it is not what the model says."""
+    finish = answer.meta_info.get("finish_reason")
+    if isinstance(finish, Mapping) and finish.get("type") == "abort":
+        raise RequestAborted(f"The call was aborted: {finish.get('message') or 'it was ended'}.")
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 
 from sgjax.errors import EngineDead, InvalidProgram, ProgramFailed, UnknownVariable
 from sgjax.lang.backends.contract import Answer, Backend, Call, TurnBackend
-from sgjax.lang.calls import Defaults, call_of
+from sgjax.lang.calls import Defaults, call_of, check_whole
 from sgjax.lang.expressions import (
     Expression,
     Gen,
@@ -315,6 +315,7 @@ class Executor:
 
     def _keep(self, answer: Answer, variable: Variable | None) -> None:
         assert self._transcript is not None
+        check_whole(answer)
         self._transcript.append(answer.text, answer.ids)
         if variable is not None:
             variable.set(answer.text, answer.meta_info)
