@@ -2,12 +2,20 @@
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 from sgjax.errors import InvalidProgram, ProgramFailed
 from sgjax.lang.backends.contract import Answer, Call
 
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
+_TEXTS = {
+    # Of a value, and of a value's beginning.
+    int: (r"[-+]?[0-9]+", r"[-+]?[0-9]*"),
+    float: (r"[-+]?[0-9]*\.?[0-9]+", r"[-+]?[0-9]*\.?[0-9]*"),
+    bool: ("True|False", "T?r?u?e?|F?a?l?s?e?"),
+    str: ('".*"', '".*'),
+}
 _NUM_AROUND = 24
 """Tokens that {"value": ...} may add to a value's own."""
 
@@ -98,21 +106,15 @@ def read_schema(schema: Any) -> dict[str, Any]:
 
 
 def check_dtype(answer: Answer, dtype: type | None) -> None:
-    """Raises ProgramFailed for an answer that is not what its dtype says."""
+    """Raises ProgramFailed for an answer that no regex of its dtype bound. One that was cut must
+    look like the beginning of a value."""
     if dtype is None:
         return
-    try:
-        text = answer.text.strip()
-        ok = {
-            int: lambda: int(text) is not None,
-            float: lambda: float(text) is not None,
-            bool: lambda: text in ("True", "False"),
-            str: lambda: len(text) > 1 and text[0] == text[-1] == '"',
-        }[dtype]()
-    except ValueError:
-        ok = False
-    if not ok:
+    finish = answer.meta_info.get("finish_reason") or {}
+    whole, cut = _TEXTS[dtype]
+    pattern = cut if finish.get("type") == "length" else whole
+    if not re.fullmatch(pattern, answer.text.strip(), re.DOTALL):
         raise ProgramFailed(
-            f"The model answered {answer.text!r:.200}, which is no {dtype.__name__}. If it was "
-            "cut, give the call more max_tokens; if not, the server does not know regex."
+            f"The model answered {answer.text!r:.200}, which is no {dtype.__name__}: this server "
+            "does not know the parameter regex."
         )

@@ -144,8 +144,14 @@ def test_a_dtype_is_bound_by_its_regex_on_servers(api: FakeApi, backend: Any):
     assert api.body["stop"] == [" ", "\n"]
 
 
-def test_a_server_that_passes_over_a_regex_is_found_out(api: FakeApi, backend: Any):
-    api.answers(chat_reply("About twelve"))
+def test_a_value_that_was_cut_is_what_there_is_of_it(api: FakeApi, backend: Any):
+    api.answers(chat_reply('"Par', reason="length"))
+    assert capital.run("France", dtype=str, backend=backend)["capital"] == '"Par'
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_a_server_that_passes_over_a_regex_is_found_out(api: FakeApi, backend: Any, reason: str):
+    api.answers(chat_reply("About twelve", reason=reason))
     error = cause(capital.run("France", dtype=int, backend=backend), "capital")
     assert "no int" in str(error)
 
