@@ -39,7 +39,7 @@ def role_texts(template: ChatTemplate, *, bos: str = "") -> RoleTexts | None:
         found = _find(template)
         if found is None or not _holds(template, found):
             return None
-    except (InvalidRequest, ValueError):
+    except (InvalidRequest, ValueError):  # it refuses, or shows a message not once
         return None
     texts = dict(found.texts)
     system = texts.get("system")
@@ -57,9 +57,10 @@ def _find(template: ChatTemplate) -> RoleTexts | None:
     between, rest = rest.split(_A1)
     before_u2, behind_user = rest.split(_U2)
     answered = template.render([u1, a1], add_generation_prompt=False)
-    behind_assistant = answered.split(_A1)[1]
+    _, behind_assistant = answered.split(_A1)
     asked = template.render([u1, a1, u2], add_generation_prompt=True)
-    before_assistant = asked.split(_U2)[1].removeprefix(behind_user)
+    _, rest = asked.split(_U2)
+    before_assistant = rest.removeprefix(behind_user)
     if not (between.startswith(behind_user) and before_u2.startswith(behind_assistant)):
         return None
     before_user = before_u2.removeprefix(behind_assistant)
