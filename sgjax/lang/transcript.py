@@ -61,6 +61,8 @@ class Transcript:
         self.attachments: list[Attachment] = []
         self.role: str | None = None
         """Whose message is open."""
+        self.has_loose_text = False
+        """Whether something was said outside of messages."""
         self.memo: Any = None
         """A backend's own, of the segments so far; it must not be changed, only replaced."""
         self._length = 0
@@ -82,6 +84,8 @@ class Transcript:
         return self.text[self._message_at :].lstrip()
 
     def append(self, text: str, ids: Sequence[int] | None = None) -> None:
+        if self.role is None and text.strip():
+            self.has_loose_text = True
         if text or ids:
             self.segments.append(Segment(text, None if ids is None else tuple(ids)))
             self._length += len(text)
@@ -103,8 +107,9 @@ class Transcript:
             self.append(default)
             self.end_role("system")
         prefix, self._suffix = self.template.prefix_and_suffix(role, self.messages)
+        self.role = role
         self.append(prefix)
-        self.role, self._message_at = role, self._length
+        self._message_at = self._length
 
     def end_role(self, role: str) -> None:
         """Raises InvalidProgram if no such message is open."""
@@ -124,6 +129,7 @@ class Transcript:
         other.segments, other.messages = list(self.segments), list(self.messages)
         other.attachments = list(self.attachments)
         other.role, other.memo = self.role, self.memo
+        other.has_loose_text = self.has_loose_text
         other._length, other._message_at = self._length, self._message_at
         other._suffix = self._suffix
         return other

@@ -25,13 +25,13 @@ class OwnLoop:
         self._is_closed = False
 
     def get(self) -> "LoopThread":
-        """Raises EngineDead if it was closed."""
+        """The same ever after, closed or not. Raises EngineDead if it was closed before it began."""
         from sgjax.front.loop_thread import LoopThread  # brings uvloop
 
         with self._lock:
-            if self._is_closed:
-                raise EngineDead("The backend was shut down. Make a new one.")
             if self._thread is None:
+                if self._is_closed:
+                    raise EngineDead("The backend was shut down. Make a new one.")
                 self._thread = LoopThread(self._name)
             return self._thread
 

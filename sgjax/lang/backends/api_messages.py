@@ -29,6 +29,11 @@ def chat_of(transcript: Transcript, api: str) -> Chat:
             f"The model of {api} answers chats, but this call of it stands {where}. It must follow "
             "the beginning of an assistant's message: s += assistant(gen(...))."
         )
+    if transcript.has_loose_text:
+        raise InvalidProgram(
+            f"The model of {api} reads messages only, but the program said something outside of "
+            "them. Put it into a system's or a user's message."
+        )
     return Chat(list(transcript.messages), transcript.open_text)
 
 

@@ -14,7 +14,7 @@ from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path
 from sgjax.lang.transcript import Transcript
 
-_OF_OPENAI = "api.openai.com"
+_OF_OPENAI = ("api.openai.com", ".openai.azure.com")
 _COMPLETING = ("gpt-3.5-turbo-instruct", "davinci-002", "babbage-002")
 
 

@@ -8,7 +8,7 @@ from sgjax.lang.backends.api_messages import Message, chat_of, without_beginning
 from sgjax.lang.backends.api_values import Shape, check_dtype, one_value, shape_of
 from sgjax.lang.backends.contract import Answer, Call
 from sgjax.lang.backends.openai_form import TokenUsage, meta_info, request_fields
-from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, token_length_normalized
+from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, TokenLengthNormalized
 from sgjax.lang.transcript import Transcript
 
 _GO_ON = {"add_generation_prompt": False, "continue_final_message": True}
@@ -54,7 +54,7 @@ class ChatModel:
     async def select(
         self, transcript: Transcript, choices: Sequence[str], method: ChoicesMethod
     ) -> ChoicesDecision:
-        if method is not token_length_normalized:
+        if not isinstance(method, TokenLengthNormalized):
             raise InvalidProgram(
                 "A chat model chooses by itself: there are no logprobs that a choices_method could "
                 "compare. Leave it out."

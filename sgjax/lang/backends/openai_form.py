@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
+from sgjax.errors import ProgramFailed
 from sgjax.lang.backends.api_params import parameters
 from sgjax.lang.backends.contract import Call
 
@@ -49,7 +50,9 @@ def request_fields(
 
 
 def meta_info(answer: Any, reason: str | None, usage: Any = None) -> dict[str, Any]:
-    """In the words of sgjax's own API."""
+    """In the words of sgjax's own API. Raises ProgramFailed for an answer that was held back."""
+    if reason == "content_filter":
+        raise ProgramFailed("The answer was cut off by the API's filter of contents.")
     found: dict[str, Any] = {
         "id": answer.id,
         "finish_reason": None if reason is None else {"type": reason},

@@ -1,6 +1,7 @@
 """The calls that the backend OpenAI makes of a model of chats, and what becomes of the answers."""
 
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -241,6 +242,64 @@ def test_a_choice_that_is_none_of_them_is_told(api: FakeApi, backend: Any):
 def test_a_choices_method_needs_logprobs(backend: Any):
     state = judge.run(choices_method=sgl.greedy_token_selection, backend=backend)
     assert isinstance(cause(state, "good"), InvalidProgram)
+
+
+def test_text_outside_of_messages_is_not_passed_over(backend: Any):
+    @sgl.function
+    def loose(s: Any) -> None:
+        s += "Be brief." + sgl.user("Hi") + "\n" + sgl.assistant(sgl.gen("hi"))
+
+    assert "outside" in str(cause(loose.run(backend=backend), "hi"))
+
+
+def test_white_space_between_messages_is_nothing(api: FakeApi, backend: Any):
+    @sgl.function
+    def spaced(s: Any) -> None:
+        s += sgl.user("Hi") + "\n" + sgl.assistant(sgl.gen("hi"))
+
+    api.answers(chat_reply("Hello"))
+    assert spaced.run(backend=backend)["hi"] == "Hello"
+
+
+def test_an_answer_that_the_filter_cut_is_none(api: FakeApi, backend: Any):
+    api.answers(chat_reply("Par", reason="content_filter"))
+    assert "filter" in str(cause(capital.run("France", backend=backend), "capital"))
+
+
+def test_azure_is_openai(api: FakeApi, no_leaks: None):
+    how: Any = {"azure_endpoint": api.url, "api_version": "1", "api_key": "k"}
+    backend = sgl.OpenAI("gpt-4o", is_azure=True, **how)
+    api.answers(chat_reply("Paris"))
+    assert capital.run("France", backend=backend)["capital"] == "Paris"
+    assert api.paths == ["/openai/deployments/gpt-4o/chat/completions?api-version=1"]
+    assert "max_completion_tokens" in api.body
+    assert isinstance(cause(begun.run(backend=backend), "capital"), InvalidProgram)
+    backend.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_server"),
+    [
+        (None, False),
+        ("https://eu.api.openai.com/v1", False),
+        ("https://mine.openai.azure.com/openai/v1", False),
+        ("http://localhost:30000/v1", True),
+    ],
+)
+def test_openai_itself_is_known_by_its_address(address: str | None, is_server: bool):
+    backend = sgl.OpenAI("gpt-4o", base_url=address, api_key="k")
+    assert backend._model._is_server is is_server
+    backend.shutdown()
+
+
+def test_a_shutdown_gives_up_what_is_under_way(no_leaks: None):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        backend = sgl.OpenAI("m", base_url=address, api_key="k", max_retries=0)
+        state = capital.run("France", backend=backend)
+        backend.shutdown()
+        with pytest.raises(ProgramFailed):
+            state["capital"]
 
 
 def test_a_refusal_is_told(api: FakeApi, backend: Any):
