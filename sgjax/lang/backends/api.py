@@ -25,7 +25,7 @@ class OwnLoop:
         self._is_closed = False
 
     def get(self) -> "LoopThread":
-        """The same ever after, closed or not. Raises EngineDead if it was closed before it began."""
+        """The same ever after, closed or not. Raises EngineDead if it was closed unbegun."""
         from sgjax.front.loop_thread import LoopThread  # brings uvloop
 
         with self._lock:
