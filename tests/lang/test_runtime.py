@@ -119,9 +119,8 @@ def test_an_image_to_a_model_of_text_is_a_clear_error(runtime):
         s += sgl.user(sgl.image(b"\x89PNG") + "What is this?")
         s += sgl.assistant(sgl.gen("answer", max_tokens=4))
 
-    with pytest.raises(ProgramFailed, match="reads text, and no image") as raised:
-        look.run(backend=runtime)["answer"]
-    assert isinstance(raised.value.__cause__, InvalidProgram)
+    with pytest.raises(InvalidProgram, match="reads text, and no image"):
+        look.run(backend=runtime)
 
 
 def test_the_server_says_what_it_is_and_forgets_when_asked(runtime):
