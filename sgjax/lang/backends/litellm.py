@@ -58,6 +58,7 @@ class LiteLLM(ApiBackend):
             ConfigError: the package litellm is not installed.
         """
         self._litellm = import_client("litellm")
+        self._litellm.suppress_debug_info = True  # it would print advice at each error
         options = {
             "api_key": api_key,
             "organization": organization,

@@ -111,12 +111,15 @@ def test_there_is_no_select(backend: Any):
     assert "no select" in str(cause(judge.run(backend=backend), "good"))
 
 
-def test_an_error_of_the_api_reaches_who_reads_the_value(api: FakeApi, backend: Any):
+def test_an_error_of_the_api_reaches_who_reads_the_value(
+    api: FakeApi, backend: Any, capsys: pytest.CaptureFixture[str]
+):
     import litellm
 
     api.answers({"status": 401, "error": {"message": "Wrong key"}})
     error = cause(capital.run("France", backend=backend), "capital")
     assert isinstance(error, litellm.AuthenticationError)
+    assert capsys.readouterr().out == ""
 
 
 def test_no_client_is_left_that_another_loop_might_find(api: FakeApi, backend: Any):

@@ -224,6 +224,18 @@ def test_a_program_that_fails_within_a_message_gives_up_its_gens(api: FakeApi, p
         state["name"]
 
 
+def test_a_choice_within_a_message_is_a_call_of_its_own(api: FakeApi, chatting: Any):
+    @sgl.function(num_api_spec_tokens=64)
+    def judged(s: Any) -> None:
+        s += sgl.user("Good?")
+        s += sgl.assistant("It is" + sgl.select("good", ["yes", "no"]) + "." + sgl.gen("why"))
+
+    api.answers(chat_reply('{"choice": "no"}'), chat_reply(". Bad."))
+    state = judged.run(backend=chatting)
+    assert (state["good"], state["why"]) == ("no", " Bad.")
+    assert [body["messages"][-1]["content"] for body in api.bodies] == ["It is", "It isno"]
+
+
 def test_a_stream_does_not_guess(proper: Any):
     with pytest.raises(InvalidProgram, match="streamed"):
         form.run(stream=True, backend=proper)
