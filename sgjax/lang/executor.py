@@ -90,9 +90,8 @@ class Executor:
             self._check(part)
         self._role = roles[-1]
         works = [Work(part, self._variable_of(part), place) for part in parts]
-        self._put(works, roles)
-        is_urgent = self.is_streamed or not all(isinstance(part, _CAN_WAIT) for part in parts)
-        if is_urgent and not self._wake():
+        is_urgent = self._put(works, roles)
+        if (is_urgent or self.is_streamed) and not self._wake():
             raise _shut_down()
 
     def fork(self, count: int, place: Place) -> list["Executor"]:
@@ -120,10 +119,13 @@ class Executor:
             raise InvalidProgram(
                 f"The scope {name!r} is still open. Read its text behind its `with` block."
             )
-        if self._held:
-            self._release()
-            self._wake()
+        self.ask()
         return found
+
+    def ask(self) -> None:
+        """Does not hold anything back any more: somebody waits for it."""
+        if self._release():
+            self._wake()
 
     def missing(self, name: str) -> ProgramFailed:
         """Why a variable is not there: there is none, or an error came before it."""
@@ -183,24 +185,26 @@ class Executor:
             self.backend.loop.join()
             self._abort(failed)
 
-    def _put(self, works: Sequence[Work], roles: Sequence[str | None]) -> None:
+    def _put(self, works: Sequence[Work], roles: Sequence[str | None]) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until
-        something else comes. `roles`: whose message is open before each work."""
-        if not self._holds_turns:
-            self._queue.extend(works)
-            return
+        something else comes. `roles`: whose message is open before each work. False: what is there
+        can wait."""
+        is_urgent = False
         for work, role in zip(works, roles, strict=False):
-            if role == "assistant" and isinstance(work.what, _OF_TURNS):
+            if self._holds_turns and role == "assistant" and isinstance(work.what, _OF_TURNS):
                 self._held.append(work)
             else:
-                self._release()
+                is_urgent |= self._release() or not isinstance(work.what, _CAN_WAIT)
                 self._queue.append(work)
+        return is_urgent
 
-    def _release(self) -> None:
-        """What was held comes into the queue."""
-        if self._held:
-            self._queue.append(Work(Turn(tuple(self._held)), None, self._held[-1].place))
-            self._held.clear()
+    def _release(self) -> bool:
+        """What was held comes into the queue. False: nothing was."""
+        if not self._held:
+            return False
+        self._queue.append(Work(Turn(tuple(self._held)), None, self._held[-1].place))
+        self._held.clear()
+        return True
 
     def _check(self, part: Expression) -> None:
         if isinstance(part, Media) and part.kind not in self.backend.reads:

@@ -255,6 +255,8 @@ class ProgramStateGroup:
 
     def _gather(self) -> None:
         """A list in the source for each variable that forks made, of those that made it."""
+        for state in self.states:
+            state._executor.ask()
         made = [state._executor.variables.own() for state in self.states]
         for name in dict.fromkeys(name for own in made for name in own):
             parts = [own[name] for own in made if name in own]
