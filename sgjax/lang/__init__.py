@@ -1,4 +1,4 @@
 """The language: programs of many calls of a model, in Python, that the engine runs together.
 
-api ──► expressions ──► state ──► executor ──► backends
+api ──► expressions ──► state ──► executor ──► worker ──► backends
 """

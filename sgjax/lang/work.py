@@ -10,14 +10,14 @@ from sgjax.lang.place import Place
 from sgjax.lang.variable import Variable
 
 if TYPE_CHECKING:
-    from sgjax.lang.executor import Executor
+    from sgjax.lang.worker import Worker
 
 
 @dataclasses.dataclass(frozen=True)
 class Fork(Expression):
     """Others go on from here."""
 
-    forks: "tuple[Executor, ...]"
+    forks: "tuple[Worker, ...]"
 
 
 @dataclasses.dataclass(frozen=True)
