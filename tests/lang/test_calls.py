@@ -3,6 +3,7 @@
 import pytest
 
 import sgjax as sgl
+from sgjax.lang.backends.contract import Answer
 from sgjax.lang.expressions import REGEX_BOOL, REGEX_FLOAT, REGEX_INT, REGEX_STR
 
 pytestmark = pytest.mark.timeout(10)
@@ -149,3 +150,21 @@ def test_meta_info_is_the_backend_s(fake):
 def test_texts_and_expressions_add_up_in_any_order(fake):
     state = one.run("a" + ("b" + sgl.gen("x") + ["c", ("d",)]), backend=fake())
     assert state.text() == "ab!cd"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_tokens_that_the_model_made_are_kept_for_the_next_call(fake, monkeypatch, stream):
+    backend, seen = fake(), []
+
+    async def generate(transcript, call):
+        seen.append([(segment.text, segment.ids) for segment in transcript.segments])
+        return Answer("xy", {}, [7, 8])
+
+    async def pieces(transcript, call):
+        yield Answer("x", {}, [7])
+        yield await generate(transcript, call)
+
+    monkeypatch.setattr(backend, "generate", generate)
+    monkeypatch.setattr(backend, "stream", pieces)
+    one.run("a" + sgl.gen() + "b" + sgl.gen(), backend=backend, stream=stream).sync()
+    assert seen == [[("a", None)], [("a", None), ("xy", (7, 8)), ("b", None)]]

@@ -206,10 +206,12 @@ def test_a_message_is_not_ended_by_a_fork_that_did_not_begin_in_it(fake):
         fork = s.fork()[0]
         fork += sgl.gen("x") + sgl.assistant_end()
         s += "No." + sgl.assistant_end()
-        return fork.messages()
+        return fork.text(), fork.messages()
 
     state = forks.run(backend=fake(template="default"))
-    assert state.ret_value[-1] == {"role": "assistant", "content": "!"}
+    text, messages = state.ret_value
+    assert text == "USER:Hi?\nASSISTANT:!\n"
+    assert messages[-1] == {"role": "assistant", "content": "!"}
     assert state.messages()[-1] == {"role": "assistant", "content": "No."}
 
 
