@@ -23,9 +23,9 @@ from sgjax.front.engine import Engine
 from sgjax.front.loop_thread import LoopThread
 from sgjax.lang import api, switches
 from sgjax.lang.backends.contract import Answer, Call
+from sgjax.lang.chat_template import ChatTemplate, get_chat_template
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
 from sgjax.lang.function import Function
-from sgjax.lang.roles import ChatTemplate, get_chat_template
 from sgjax.lang.state import ProgramState
 from sgjax.lang.transcript import Transcript
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.expressions import (
     Appendable,
     RoleBegin,
@@ -20,7 +21,6 @@ from sgjax.lang.expressions import (
     leaves,
 )
 from sgjax.lang.place import Place
-from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.state import ProgramState
 from sgjax.lang.transcript import Transcript
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
+from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.expressions import Expression, RoleBegin, RoleEnd
-from sgjax.lang.roles import ChatTemplate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Any
 from sgjax.errors import InvalidProgram
 from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.backends.contract import Answer, Call
+from sgjax.lang.chat_template import ChatTemplate, get_chat_template
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
-from sgjax.lang.roles import ChatTemplate, get_chat_template
 from sgjax.lang.transcript import Transcript
 
 

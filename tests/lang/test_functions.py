@@ -7,7 +7,7 @@ import pytest
 import sgjax as sgl
 from sgjax.errors import InvalidProgram
 from sgjax.lang import defaults
-from sgjax.lang.roles import get_chat_template
+from sgjax.lang.chat_template import get_chat_template
 
 pytestmark = pytest.mark.timeout(10)
 

@@ -7,7 +7,7 @@ import pytest
 
 import sgjax as sgl
 from sgjax.errors import InvalidProgram, ProgramFailed
-from sgjax.lang.roles import (
+from sgjax.lang.chat_template import (
     ChatTemplate,
     get_chat_template,
     get_chat_template_by_model_path,
@@ -307,9 +307,9 @@ def test_templates_are_found_by_the_names_of_models():
 
 
 def test_a_matching_function_of_one_s_own_is_asked_first(monkeypatch):
-    from sgjax.lang import roles
+    from sgjax.lang import chat_template
 
-    monkeypatch.setattr(roles, "_MATCHES", [])
+    monkeypatch.setattr(chat_template, "_MATCHES", [])
     mine = ChatTemplate("mine", {})
     register_chat_template_matching_function(lambda path: mine if "Qwen" in path else None)
     assert get_chat_template_by_model_path("Qwen/Qwen2-7B-Instruct") is mine

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sgjax as sgl
-from sgjax.lang.roles import get_chat_template
+from sgjax.lang.chat_template import get_chat_template
 from sgjax.lang.state import ProgramState
 from tests.lang.fake_backend import FakeBackend
 

@@ -9,7 +9,7 @@ from sgjax.lang.backends.api_messages import Message, chat_or_text_of, parts_of,
 from sgjax.lang.backends.api_params import parameters
 from sgjax.lang.backends.api_values import Shape, shape_of
 from sgjax.lang.backends.contract import Answer, Call
-from sgjax.lang.roles import get_chat_template
+from sgjax.lang.chat_template import get_chat_template
 from sgjax.lang.transcript import Transcript
 
 _NAMES = {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sgjax.errors import ConfigError, EngineDead, InvalidProgram
 from sgjax.lang.backends.contract import Answer, Backend, Call
+from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
-from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.transcript import Transcript
 
 if TYPE_CHECKING:

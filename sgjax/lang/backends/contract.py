@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
-from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.transcript import Transcript
 
 if TYPE_CHECKING:

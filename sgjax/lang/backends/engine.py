@@ -10,8 +10,12 @@ from sgjax.errors import ConfigError, InvalidProgram
 from sgjax.front.files import chat_template_of
 from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.backends.contract import Answer, Call
+from sgjax.lang.chat_template import (
+    ChatTemplate,
+    get_chat_template_by_model_path,
+    template_of_texts,
+)
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, mean_logprob, wants_unconditional
-from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path, template_of_texts
 from sgjax.lang.transcript import Segment, Transcript
 from sgjax.text import Tokenizer
 from sgjax.text.role_texts import bos_of, role_texts

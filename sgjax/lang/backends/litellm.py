@@ -10,7 +10,7 @@ from sgjax.lang.backends.api_params import parameters
 from sgjax.lang.backends.api_values import Shape, shape_of
 from sgjax.lang.backends.contract import Answer, Call
 from sgjax.lang.backends.openai_form import meta_info
-from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path
+from sgjax.lang.chat_template import ChatTemplate, get_chat_template_by_model_path
 from sgjax.lang.transcript import Transcript
 
 _NAMES = {

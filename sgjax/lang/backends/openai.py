@@ -10,8 +10,8 @@ from sgjax.lang.backends.openai_chat import ChatModel
 from sgjax.lang.backends.openai_completion import CompletionModel
 from sgjax.lang.backends.openai_form import TokenUsage
 from sgjax.lang.backends.openai_guesses import GuessingChat, GuessingCompletion
+from sgjax.lang.chat_template import ChatTemplate, get_chat_template_by_model_path
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
-from sgjax.lang.roles import ChatTemplate, get_chat_template_by_model_path
 from sgjax.lang.transcript import Transcript
 
 _OF_OPENAI = ("api.openai.com", ".openai.azure.com")

@@ -31,8 +31,8 @@ from sgjax.lang.backends.guesses import (
 )
 from sgjax.lang.backends.openai_chat import ChatModel
 from sgjax.lang.backends.openai_completion import CompletionModel
+from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
-from sgjax.lang.roles import ChatTemplate
 from sgjax.lang.transcript import Transcript
 
 _MOST_TRIES = 3

@@ -22,13 +22,13 @@ from sgjax.errors import (
 )
 from sgjax.front.loop_thread import LoopThread
 from sgjax.lang.backends.contract import Answer, Call
-from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, mean_logprob, wants_unconditional
-from sgjax.lang.roles import (
+from sgjax.lang.chat_template import (
     ChatTemplate,
     get_chat_template,
     get_chat_template_by_model_path,
     template_of_texts,
 )
+from sgjax.lang.choices import ChoicesDecision, ChoicesMethod, mean_logprob, wants_unconditional
 from sgjax.lang.transcript import Transcript
 
 _CONNECT_S = 10.0
