@@ -1,7 +1,8 @@
 """Rotary position embeddings, and the ways to stretch them over a longer context.
 
-https://arxiv.org/abs/2104.09864; YaRN: https://arxiv.org/abs/2309.00071; "llama3" came with
-Llama 3.1; "dynamic" is the NTK-aware scaling whose base grows with the text.
+https://arxiv.org/abs/2104.09864; YaRN: https://arxiv.org/abs/2309.00071; LongRoPE:
+https://arxiv.org/abs/2402.13753; "llama3" came with Llama 3.1; "dynamic" is the NTK-aware scaling
+whose base grows with the text.
 """
 
 import dataclasses
@@ -25,17 +26,31 @@ class RopeConfig:
     fraction: float = 1.0
     """The share of a head's features that is rotated: the first ones."""
 
+    def num_turned(self, head_size: int) -> int:
+        """How many features of a head are rotated."""
+        return int(head_size * self.fraction)
+
+    def serving(self, context_length: int) -> "RopeConfig":
+        """The same for requests of this length, where that makes a difference."""
+        if self.kind != "longrope":
+            return self
+        params = dict(self.params) | {"served_context": context_length}
+        return dataclasses.replace(self, params=tuple(sorted(params.items())))
+
     def param(self, name: str, default: Any = None) -> Any:
         return dict(self.params).get(name, default)
 
 
 def angles(
-    rope: RopeConfig, head_size: int, positions: Int32[Array, "T"]
+    rope: RopeConfig | None, head_size: int, positions: Int32[Array, "T"]
 ) -> tuple[Float[Array, "T half"], Float[Array, "T half"]]:
-    """The cosines and sines for tokens at these positions, in float32."""
+    """The cosines and sines for tokens at these positions, in float32; None turns nothing."""
     place = positions.astype(jnp.float32)[:, None]
+    if rope is None:
+        shape = (len(positions), head_size // 2)
+        return jnp.ones(shape, jnp.float32), jnp.zeros(shape, jnp.float32)
     if rope.kind == "dynamic":
-        turns = place * _dynamic_frequencies(rope, _dim(rope, head_size), place)
+        turns = place * _dynamic_frequencies(rope, rope.num_turned(head_size), place)
     else:
         turns = place * frequencies(rope, head_size)[None]
     factor = attention_factor(rope)
@@ -45,19 +60,22 @@ def angles(
 @functools.cache
 def frequencies(rope: RopeConfig, head_size: int) -> np.ndarray:
     """Radians that a token turns each pair of features further than the one before: f32[half]."""
-    dim = _dim(rope, head_size)
+    dim = rope.num_turned(head_size)
     plain = rope.theta ** -(np.arange(0, dim, 2, dtype=np.float64) / dim)
     return _SCALED[rope.kind](rope, plain).astype(np.float32)
 
 
 def attention_factor(rope: RopeConfig) -> float:
-    """What cosines and sines are multiplied by: 1 but for YaRN."""
-    if rope.kind != "yarn":
+    """What cosines and sines are multiplied by: 1 but for YaRN and LongRoPE."""
+    if rope.kind not in ("yarn", "longrope"):
         return 1.0
     given = rope.param("attention_factor")
     if given is not None:
         return float(given)
     factor = rope.param("factor")
+    if rope.kind == "longrope":
+        original = rope.param("original_max_position_embeddings")
+        return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
     mscale, all_dim = rope.param("mscale"), rope.param("mscale_all_dim")
     if mscale and all_dim:
         return _mscale(factor, mscale) / _mscale(factor, all_dim)
@@ -66,10 +84,6 @@ def attention_factor(rope: RopeConfig) -> float:
 
 def _mscale(factor: float, mscale: float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-
-def _dim(rope: RopeConfig, head_size: int) -> int:
-    return int(head_size * rope.fraction)
 
 
 def _plain(rope: RopeConfig, plain: np.ndarray) -> np.ndarray:
@@ -106,6 +120,15 @@ def _yarn(rope: RopeConfig, plain: np.ndarray) -> np.ndarray:
     return plain / rope.param("factor") * divided + plain * (1 - divided)
 
 
+def _longrope(rope: RopeConfig, plain: np.ndarray) -> np.ndarray:
+    """Divides each frequency by a number of its own. One set is for texts within the original
+    context, one for longer ones; a model that is served for longer ones takes that for all, since
+    keys in the cache keep the rotation they were written with."""
+    served = rope.param("served_context", math.inf)
+    is_long = served > rope.param("original_max_position_embeddings")
+    return plain / np.array(rope.param("long_factor" if is_long else "short_factor"))
+
+
 def _dynamic_frequencies(
     rope: RopeConfig, dim: int, place: Float[Array, "T 1"]
 ) -> Float[Array, "T half"]:
@@ -124,5 +147,11 @@ def _dynamic_frequencies(
     return jnp.asarray(plain)[None] * jnp.exp(-jnp.log(growth) * slower[None])
 
 
-_SCALED = {"default": _plain, "linear": _linear, "llama3": _llama3, "yarn": _yarn}
+_SCALED = {
+    "default": _plain,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _longrope,
+}
 KINDS = (*_SCALED, "dynamic")

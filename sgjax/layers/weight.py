@@ -21,12 +21,20 @@ class Weight(nnx.Param):
     """A parameter that knows its axes by letter.
 
     Modules are made abstract: a new Weight holds a shape only. `sgjax/weights` gives it values, and
-    with them a dtype: the one here is a placeholder.
+    with them a dtype: the model's, or the `dtype` that the parameter must always have.
     """
 
-    def __init__(self, shape: tuple[int, ...], axes: str, parts: Mapping[str, Part] | None = None):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        axes: str,
+        parts: Mapping[str, Part] | None = None,
+        *,
+        dtype: str | None = None,
+    ):
         super().__init__(
             jax.ShapeDtypeStruct(shape, jnp.float32),
             axes=axes,
             parts=tuple((parts or {}).items()),
+            own_dtype=dtype,
         )

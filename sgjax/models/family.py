@@ -2,15 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sgjax.errors import ConfigError
+from sgjax.kernels_pallas.activations import Activation
 from sgjax.layers.rope import RopeConfig
 
 if TYPE_CHECKING:
     from flax import nnx
 
     from sgjax.models.hf_config import HFConfig
+
+
+NormKind = Literal["rms", "wide_rms", "layer", "biased_layer"]
+"""RMSNorm, RMSNorm with a float32 scale, LayerNorm, LayerNorm with a bias."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,8 @@ class ModelConfig:
     norm_eps: float
     rope: RopeConfig
     tie_embeddings: bool = False
+    norm: NormKind = "rms"
+    activation: Activation = "silu"
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
@@ -37,6 +44,23 @@ class ModelConfig:
     """Sliding window of each layer, or None: all tokens. Empty: None everywhere."""
     kv_repeat: int = 1
     """How many copies of each kv head the cache holds (tp beyond the number of kv heads)."""
+    layer_ropes: tuple[RopeConfig | None, ...] = ()
+    """The RoPE of each layer, None where positions are not told. Empty: `rope` everywhere."""
+    attn_scale: float | None = None
+    """What products of queries and keys are multiplied by. None: H ** -0.5."""
+    attn_soft_cap: float | None = None
+    """Scores become attn_soft_cap * tanh(score / attn_soft_cap)."""
+    qkv_clip: float | None = None
+    """Queries, keys and values are held within [-qkv_clip, qkv_clip]."""
+    embed_scale: float = 1.0
+    """What embeddings are multiplied by, rounded to the model's dtype."""
+    residual_scale: float = 1.0
+    """What a layer's result is multiplied by before it is added to the stream."""
+    logit_scale: float = 1.0
+    logit_soft_cap: float | None = None
+    """Logits, scaled, become logit_soft_cap * tanh(logit / logit_soft_cap)."""
+    num_positions: int = 0
+    """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     vocab_padding: int = 0
     """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 
@@ -47,6 +71,9 @@ class ModelConfig:
 
     def window(self, layer: int) -> int | None:
         return self.windows[layer] if self.windows else None
+
+    def layer_rope(self, layer: int) -> RopeConfig | None:
+        return self.layer_ropes[layer] if self.layer_ropes else self.rope
 
     @property
     def max_context_length(self) -> int:
@@ -70,7 +97,8 @@ class ModelConfig:
                 "texts than it was made for, this model fails. rope_scaling in config.json can "
                 "stretch it."
             )
-        return dataclasses.replace(self, context_length=length)
+        rope = self.rope.serving(length)
+        return dataclasses.replace(self, context_length=length, rope=rope)
 
     def for_tp(self, tp: int) -> "ModelConfig":
         """The same model with kv heads repeated until tp devices can share them: K' = max(K, tp).
@@ -117,5 +145,13 @@ class Family:
     config: "Callable[[HFConfig], ModelConfig]"
     block: "Callable[[ModelConfig, int], nnx.Module]"
     """block(cfg, layer): a module with `__call__(x, kv, step) -> (x, kv)`."""
-    weights: Mapping[str, tuple[str, str]]
-    """Checkpoint name (`{}` stands for the layer) -> (parameter path, rearrangement)."""
+    weights: "Table"
+    ignored: tuple[str, ...] = ()
+    """Endings of tensors that checkpoints have and that say nothing: masks, buffers."""
+
+
+Target = tuple[str, str]
+"""(parameter path, rearrangement): `sgjax/weights/rules.py` says how they are written."""
+
+Table = Mapping[str, Target | list[Target]]
+"""Checkpoint name (`{}` stands for the layer) -> what its tensor fills."""

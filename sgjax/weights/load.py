@@ -25,7 +25,7 @@ OnProgress = Callable[[int, int, str], None]
 """on_progress(bytes done, bytes in all, parameter): called from the thread that loads."""
 
 IGNORED = ("rotary_emb.inv_freq",)
-"""Endings of tensors that say nothing new: buffers that are computed here."""
+"""Endings of tensors that say nothing new, in any family: buffers that are computed here."""
 
 ROWS_AT_A_TIME = 256
 
@@ -71,7 +71,8 @@ def _random(
     for seed, (path, weight) in enumerate(weights.items()):
         name = ".".join(map(str, path))
         place = sharding(placement.mesh, weight.axes)
-        yield random_weight(weight.shape, dtype, place, seed=seed, ones=path[-1] == "scale")
+        own = weight.own_dtype or dtype
+        yield random_weight(weight.shape, own, place, seed=seed, ones=path[-1] == "scale")
         report(seed + 1, len(weights), name)
 
 
@@ -87,6 +88,7 @@ class _Checkpoint:
         self.cfg = cfg
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
+        self.ignored = (*IGNORED, *family.ignored)
         for source in sources(family.weights, cfg.num_layers):
             if source.path in weights:
                 self.sources[source.path].append(source)
@@ -96,7 +98,7 @@ class _Checkpoint:
     def check(self) -> None:
         """Every tensor is there, used, and of the shape that the model's sizes ask for."""
         wanted = {source.tensor: source for group in self.sources.values() for source in group}
-        found = {name for name in self.files.names if not name.endswith(IGNORED)}
+        found = {name for name in self.files.names if not name.endswith(self.ignored)}
         if self.cfg.tie_embeddings:
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
@@ -129,6 +131,7 @@ class _Checkpoint:
 
     def _load_one(self, placement: Placement, dtype: np.dtype, path: str) -> jax.Array:
         weight = self.weights[path]
+        dtype = np.dtype(weight.own_dtype or dtype)
         place = sharding(placement.mesh, weight.axes)
 
         def shard(index: tuple[slice, ...] | None) -> np.ndarray:

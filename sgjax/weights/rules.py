@@ -6,24 +6,47 @@ A family's table maps a tensor's name to a parameter and a rearrangement:
     "layers.{}.k_proj.weight": ("blocks.{}.attn.qkv.weight:k", "(kv h) d -> d k 1 h")
 
 `{}` stands for the layer, `:q` for a named part of a fused parameter. Left of the arrow are the
-tensor's axes, right of it the parameter's; letters are those of sgjax/axes.py in lower case,
-brackets join axes into one, 1 is an axis that the tensor lacks. `kv` are the checkpoint's own kv
-heads: where `kv` becomes `k`, each head is repeated for the devices that share it.
+tensor's axes, right of it the parameter's; letters are those of sgjax/axes.py in lower case, round
+brackets join axes into one, 1 is an axis of one entry.
+
+A tensor that holds several things end to end fills several parameters: its name maps to a list, and
+square brackets say what lies there, and with a star what is meant:
+
+    "layers.{}.gate_up.weight": [
+        ("blocks.{}.mlp.gate_up.weight:gate", "[f*|f] d -> d 1 f"),
+        ("blocks.{}.mlp.gate_up.weight:up", "[f|f*] d -> d 1 f"),
+    ]
+
+`+ 1` behind the tensor's axes adds one to every entry. Some letters are of the checkpoint alone:
+
+    kv   its own kv heads; where it becomes k, each is repeated for the devices that share it
+    r    how often that is: "(kv r)" are as many as k, without repeating
+    i    the features of a head where those that RoPE turns together lie side by side; they become
+         h, where each lies half of the turned features behind its partner
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from sgjax.models.family import ModelConfig
+from sgjax.models.family import ModelConfig, Table
 
 Sizes = Mapping[str, int]
 Span = tuple[int, int]
 """[start, stop) of an axis."""
 Read = Callable[[tuple[slice, ...]], np.ndarray]
 """Reads a slice of a tensor."""
+Product = tuple[str, ...]
+"""Letters that one axis, or a part of it, is the product of; 1 is the product of none."""
+
+Wanted = tuple[tuple[Product, Span], ...]
+"""The parameter's axes, and what is wanted of each."""
+
+TURNED = "turned"
+"""The name in Sizes of how many features of a head RoPE turns."""
 
 
 def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
@@ -34,30 +57,60 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "f": cfg.d_ff,
         "k": cfg.num_kv_heads,
         "kv": cfg.num_kv_heads // cfg.kv_repeat,
+        "r": cfg.kv_repeat,
         "g": cfg.group_size,
         "h": cfg.head_size,
+        "i": cfg.head_size,
+        TURNED: cfg.rope.num_turned(cfg.head_size),
     }
 
 
 @dataclasses.dataclass(frozen=True)
-class Rearrangement:
-    """`taken`: the tensor's axes, each a product of letters; `given`: the parameter's axes."""
+class Factor:
+    """A factor of a tensor's axis: the product that is meant, and those that lie around it."""
 
-    taken: tuple[tuple[str, ...], ...]
-    given: tuple[str, ...]
+    letters: Product
+    before: tuple[Product, ...] = ()
+    after: tuple[Product, ...] = ()
+
+    def span(self, sizes: Sizes) -> Span:
+        """Where what is meant lies."""
+        start = sum(_size(product, sizes) for product in self.before)
+        return start, start + _size(self.letters, sizes)
+
+    def size(self, sizes: Sizes) -> int:
+        return self.span(sizes)[1] + sum(_size(product, sizes) for product in self.after)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rearrangement:
+    """`taken`: the tensor's axes, each a product of factors; `given`: the parameter's."""
+
+    taken: tuple[tuple[Factor, ...], ...]
+    given: tuple[Product, ...]
+    plus: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "Rearrangement":
         left, right = text.split("->")
-        rule = cls(_groups(left), tuple(right.split()))
-        left_letters = sorted(_target(letter) for group in rule.taken for letter in group)
-        if left_letters != sorted(letter for letter in rule.given if letter != "1"):
+        left, _, plus = left.partition("+")
+        rule = cls(
+            tuple(_factors(axis) for axis in _words(left)),
+            tuple(_product(axis) for axis in _words(right)),
+            int(plus or 0),
+        )
+        found = sorted(rule._target(letter) for letter in rule._letters)
+        if found != sorted(letter for product in rule.given for letter in product):
             raise ValueError(f"the two sides of {text!r} do not have the same axes")
         return rule
 
     def tensor_shape(self, sizes: Sizes) -> tuple[int, ...]:
         """The shape that the tensor must have."""
-        return tuple(math.prod(sizes[letter] for letter in group) for group in self.taken)
+        return tuple(math.prod(factor.size(sizes) for factor in axis) for axis in self.taken)
+
+    def given_shape(self, sizes: Sizes) -> tuple[int, ...]:
+        """The shape of what the tensor gives."""
+        return tuple(_size(product, sizes) for product in self.given)
 
     def read(self, read: Read, spans: tuple[Span, ...], sizes: Sizes) -> np.ndarray:
         """What the tensor has for these spans of the parameter's axes, in the parameter's order.
@@ -65,23 +118,95 @@ class Rearrangement:
         Only what is needed is read: of a product, a span of its first axis. Rows past the tensor's
         end (a vocabulary padded for the devices) are zero.
         """
-        wanted = dict(zip(self.given, spans, strict=True))
-        slices, shape, cuts = [], [], []
-        for group in self.taken:
-            first, *rest = group
-            start, stop = _source_span(first, wanted[_target(first)], sizes)
-            inner = math.prod(sizes[letter] for letter in rest)
-            slices.append(slice(start * inner, stop * inner))
-            shape += [stop - start, *(sizes[letter] for letter in rest)]
-            cuts += [slice(None), *(slice(*wanted[letter]) for letter in rest)]
-        block = read(tuple(slices)).reshape(shape)[tuple(cuts)]
-        letters = [letter for group in self.taken for letter in group]
-        for axis, letter in enumerate(letters):
-            block = _fit(block, axis, letter, wanted[_target(letter)], sizes)
-        order = [
-            [_target(name) for name in letters].index(name) for name in self.given if name != "1"
-        ]
-        return block.transpose(order).reshape([stop - start for start, stop in spans])
+        wanted = tuple(zip(self.given, spans, strict=True))
+        needed = {letter: self._needed(letter, wanted, sizes) for letter in self._letters}
+        slices, factors, cuts, shape = [], [], [], []
+        for axis in self.taken:
+            first, *rest = axis
+            start, stop = needed[first.letters[0]]
+            width = _size(first.letters[1:], sizes)
+            begin = first.span(sizes)[0]
+            inner = math.prod(factor.size(sizes) for factor in rest)
+            slices.append(slice((begin + start * width) * inner, (begin + stop * width) * inner))
+            factors += [(stop - start) * width, *(factor.size(sizes) for factor in rest)]
+            cuts += [slice(None), *(slice(*factor.span(sizes)) for factor in rest)]
+            shape += [stop - start, *(sizes[letter] for letter in first.letters[1:])]
+            shape += [sizes[letter] for factor in rest for letter in factor.letters]
+            for letter in self._letters_of(axis)[1:]:
+                needed[letter] = (0, sizes[letter])
+        block = read(tuple(slices)).reshape(factors)[tuple(cuts)].reshape(shape)
+        if self.plus:
+            block = block.astype(np.float32) + np.float32(self.plus)
+        for at, letter in enumerate(self._letters):
+            block = self._fit(block, at, letter, wanted, sizes)
+        return self._give(block, wanted, needed, sizes)
+
+    def _give(
+        self,
+        block: np.ndarray,
+        wanted: Wanted,
+        needed: Mapping[str, Span],
+        sizes: Sizes,
+    ) -> np.ndarray:
+        """The block in the parameter's order, cut to what is wanted."""
+        names = [self._target(letter) for letter in self._letters]
+        order = [names.index(letter) for product in self.given for letter in product]
+        block = block.transpose(order)
+        at, shape, cuts = 0, [], []
+        for product, (start, stop) in wanted:
+            shape.append(math.prod(block.shape[at : at + len(product)]))
+            at += len(product)
+            first = 0
+            if product and shape[-1] != stop - start:
+                source = next(x for x in self._letters if self._target(x) == product[0])
+                first = start - needed[source][0] * _size(product[1:], sizes)
+            cuts.append(slice(first, first + stop - start))
+        return block.reshape(shape)[tuple(cuts)]
+
+    @property
+    def _letters(self) -> list[str]:
+        """The tensor's, in order."""
+        return [letter for axis in self.taken for letter in self._letters_of(axis)]
+
+    @staticmethod
+    def _letters_of(axis: tuple[Factor, ...]) -> list[str]:
+        return [letter for factor in axis for letter in factor.letters]
+
+    def _target(self, letter: str) -> str:
+        """What becomes of a letter of the tensor's."""
+        if letter == "i":
+            return "h"
+        is_kept = any(letter in product for product in self.given)
+        return "k" if letter == "kv" and not is_kept else letter
+
+    def _needed(self, letter: str, wanted: Wanted, sizes: Sizes) -> Span:
+        """Which of the tensor's entries along a letter are needed."""
+        target = self._target(letter)
+        product, (start, stop) = _with(target, wanted)
+        if product[0] != target:
+            return 0, sizes[letter]
+        width = _size(product[1:], sizes)
+        if letter != target and letter == "kv":
+            width *= sizes["r"]
+        return min(start // width, sizes[letter]), min(-(-stop // width), sizes[letter])
+
+    def _fit(
+        self, block: np.ndarray, at: int, letter: str, wanted: Wanted, sizes: Sizes
+    ) -> np.ndarray:
+        """Repeats kv heads, parts features that turn together, pads what the tensor lacks."""
+        if letter == "i":
+            return block.take(_parted(sizes), axis=at)
+        target = self._target(letter)
+        product, (start, stop) = _with(target, wanted)
+        if product != (target,):
+            return block
+        if letter != target:
+            heads = np.arange(start, stop) // sizes["r"] - start // sizes["r"]
+            return block if sizes["r"] == 1 else block.take(heads, axis=at)
+        missing = stop - max(start, sizes[letter])
+        if missing <= 0:
+            return block
+        return np.pad(block, [(0, missing if axis == at else 0) for axis in range(block.ndim)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,48 +219,58 @@ class Source:
     rule: Rearrangement
 
 
-def sources(table: Mapping[str, tuple[str, str]], num_layers: int) -> list[Source]:
+def sources(table: Table, num_layers: int) -> list[Source]:
     """A family's table, written out for all layers."""
     found = []
-    for tensor, (target, text) in table.items():
-        rule = Rearrangement.parse(text)
-        path, _, part = target.partition(":")
-        for layer in range(num_layers) if "{}" in tensor else [0]:
-            found.append(Source(tensor.format(layer), path.format(layer), part or None, rule))
+    for tensor, targets in table.items():
+        for target, text in [targets] if isinstance(targets, tuple) else targets:
+            rule = Rearrangement.parse(text)
+            path, _, part = target.partition(":")
+            for layer in range(num_layers) if "{}" in tensor else [0]:
+                found.append(Source(tensor.format(layer), path.format(layer), part or None, rule))
     return found
 
 
-def _groups(text: str) -> tuple[tuple[str, ...], ...]:
-    groups: list[tuple[str, ...]] = []
-    rest = text.strip()
-    while rest:
-        inside, _, rest = rest[1:].partition(")") if rest[0] == "(" else rest.partition(" ")
-        groups.append(tuple(inside.split()))
-        rest = rest.strip()
-    return tuple(groups)
+def _with(letter: str, wanted: Wanted) -> tuple[Product, Span]:
+    return next(entry for entry in wanted if letter in entry[0])
 
 
-def _target(letter: str) -> str:
-    return "k" if letter == "kv" else letter
+def _size(product: Product, sizes: Sizes) -> int:
+    return math.prod(sizes[letter] for letter in product)
 
 
-def _source_span(letter: str, span: Span, sizes: Sizes) -> Span:
-    """Which of the tensor's entries a span of the parameter's axis needs."""
-    start, stop = span
-    if letter == "kv":
-        repeat = sizes["k"] // sizes["kv"]
-        return start // repeat, -(-stop // repeat)
-    return min(start, sizes[letter]), min(stop, sizes[letter])
+def _parted(sizes: Sizes) -> list[int]:
+    """Of features that lie in pairs: the first of each pair, the second of each, and the rest."""
+    turned = sizes[TURNED]
+    return [*range(0, turned, 2), *range(1, turned, 2), *range(turned, sizes["i"])]
 
 
-def _fit(block: np.ndarray, axis: int, letter: str, span: Span, sizes: Sizes) -> np.ndarray:
-    """Repeats kv heads, and pads what lies past the tensor's end with zeros."""
-    start, stop = span
-    if letter == "kv":
-        repeat = sizes["k"] // sizes["kv"]
-        heads = np.arange(start, stop) // repeat - start // repeat
-        return block if repeat == 1 else block.take(heads, axis=axis)
-    missing = stop - start - block.shape[axis]
-    if not missing:
-        return block
-    return np.pad(block, [(0, missing if i == axis else 0) for i in range(block.ndim)])
+def _words(text: str) -> Iterator[str]:
+    """Axes: letters, and what stands in brackets, which may hold others."""
+    depth, word = 0, ""
+    for char in f"{text} ":
+        depth += (char in "([") - (char in ")]")
+        if depth or not char.isspace():
+            word += char
+        elif word:
+            yield word
+            word = ""
+
+
+def _factors(axis: str) -> tuple[Factor, ...]:
+    """`(kv [g*|1] h)` or one of its factors."""
+    inside = _words(axis[1:-1]) if axis.startswith("(") else [axis]
+    return tuple(_factor(word) for word in inside)
+
+
+def _factor(word: str) -> Factor:
+    if not word.startswith("["):
+        return Factor((word,))
+    parts = word[1:-1].split("|")
+    (meant,) = (i for i, part in enumerate(parts) if part.endswith("*"))
+    products = tuple(_product(part.rstrip("*")) for part in parts)
+    return Factor(products[meant], products[:meant], products[meant + 1 :])
+
+
+def _product(word: str) -> Product:
+    return tuple(letter for letter in re.findall(r"\w+", word) if letter != "1")

@@ -1,13 +1,14 @@
+import ml_dtypes
 import numpy as np
 import pytest
 
 from sgjax.weights.rules import Rearrangement, Source, sources
 
-SIZES = {"d": 6, "k": 4, "kv": 2, "g": 3, "h": 2, "f": 5, "v": 7}
+SIZES = {"d": 6, "k": 4, "kv": 2, "r": 2, "g": 3, "h": 2, "f": 5, "v": 7}
 
 
 def whole(rule: Rearrangement) -> list[tuple[int, int]]:
-    return [(0, 1 if name == "1" else SIZES[name]) for name in rule.given]
+    return [(0, size) for size in rule.given_shape(SIZES)]
 
 
 def read_from(tensor: np.ndarray):
@@ -31,13 +32,24 @@ def test_a_rearrangement_moves_axes_as_einsum_does(text, letters, shape):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("text", ["(k g h) d -> d k g h", "(kv h) d -> d k 1 h", "(kv h) -> k 1 h"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(k g h) d -> d k g h",
+        "(kv h) d -> d k 1 h",
+        "(kv h) -> k 1 h",
+        "[(k g h)*|(kv h)|(kv h)] d -> d k g h",
+        "[(k g h)|(kv h)|(kv h)*] d -> d k 1 h",
+        "(kv [(r g)*|1|1] h) d -> d (kv r) g h",
+        "(kv [(r g)|1*|1] h) d -> d k 1 h",
+    ],
+)
 def test_spans_read_what_the_whole_has_there(text):
     rule = Rearrangement.parse(text)
     shape = rule.tensor_shape(SIZES)
     tensor = np.arange(np.prod(shape)).reshape(shape)
     expected = rule.read(read_from(tensor), tuple(whole(rule)), SIZES)
-    axis = rule.given.index("k")
+    axis = next(i for i, product in enumerate(rule.given) if {"k", "kv"} & {*product})
     for start in range(4):
         for stop in range(start + 1, 5):
             spans = whole(rule)
@@ -52,6 +64,40 @@ def test_kv_heads_are_repeated_next_to_each_other():
     assert found[:, 0].tolist() == [[0, 1], [0, 1], [2, 3], [2, 3]]
 
 
+def test_things_that_lie_end_to_end_are_told_apart():
+    tensor = np.arange(10)
+    parts = [Rearrangement.parse(text) for text in ("[f*|f] -> f", "[f|f*] -> f")]
+    found = [rule.read(read_from(tensor), ((0, 5),), SIZES).tolist() for rule in parts]
+    assert found == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert {rule.tensor_shape(SIZES) for rule in parts} == {(10,)}
+
+
+def test_heads_packed_by_kv_head_are_told_apart():
+    """Two kv heads with six query heads each, repeated for four devices, which have three each."""
+    tensor = np.arange(2 * 8 * 2)
+    queries, keys = "(kv [(r g)*|1|1] h) -> (kv r) g h", "(kv [(r g)|1*|1] h) -> k 1 h"
+    heads = tensor.reshape(2, 8, 2)
+    found = Rearrangement.parse(queries).read(read_from(tensor), ((0, 4), (0, 3), (0, 2)), SIZES)
+    np.testing.assert_array_equal(found, heads[:, :6].reshape(4, 3, 2))
+    found = Rearrangement.parse(keys).read(read_from(tensor), ((0, 4), (0, 1), (0, 2)), SIZES)
+    np.testing.assert_array_equal(found[:, 0], heads[:, 6].repeat(2, 0))
+
+
+def test_features_that_turn_together_are_parted():
+    sizes = SIZES | {"i": 6, "h": 6, "turned": 4}
+    rule = Rearrangement.parse("(k i) -> k h")
+    found = rule.read(read_from(np.tile(np.arange(6), 4)), ((1, 3), (0, 6)), sizes)
+    assert found.tolist() == [[0, 2, 1, 3, 4, 5]] * 2
+
+
+def test_one_is_added_in_float32():
+    rule = Rearrangement.parse("d + 1 -> d")
+    tensor = np.full(6, 2.0**-9, ml_dtypes.bfloat16)
+    found = rule.read(read_from(tensor), ((0, 6),), SIZES)
+    assert found.dtype == np.float32
+    assert found.tolist() == [1 + 2.0**-9] * 6
+
+
 def test_only_the_rows_that_are_needed_are_read():
     rule = Rearrangement.parse("(k g h) d -> d k g h")
     seen = []
@@ -62,6 +108,10 @@ def test_only_the_rows_that_are_needed_are_read():
 
     rule.read(read, ((0, 6), (1, 3), (0, 3), (0, 2)), SIZES)
     assert seen == [(slice(6, 18), slice(0, 6))]
+    seen.clear()
+    rule = Rearrangement.parse("[(k g h)|(kv h)*|(kv h)] d -> d k 1 h")
+    rule.read(read, ((0, 6), (2, 4), (0, 1), (0, 2)), SIZES)
+    assert seen == [(slice(26, 28), slice(0, 6))]
 
 
 def test_rows_past_the_end_are_zero():
@@ -79,9 +129,12 @@ def test_two_sides_with_other_axes_are_refused():
 
 def test_a_table_is_written_out_for_every_layer():
     table = {"a.weight": ("a", "d -> d"), "b.{}.weight": ("blocks.{}.b:q", "d -> d")}
+    table["c.weight"] = [("c:q", "[d*|d] -> d"), ("c:k", "[d|d*] -> d")]
     rule = Rearrangement.parse("d -> d")
     assert sources(table, 2) == [
         Source("a.weight", "a", None, rule),
         Source("b.0.weight", "blocks.0.b", "q", rule),
         Source("b.1.weight", "blocks.1.b", "q", rule),
+        Source("c.weight", "c", "q", Rearrangement.parse("[d*|d] -> d")),
+        Source("c.weight", "c", "k", Rearrangement.parse("[d|d*] -> d")),
     ]
