@@ -51,7 +51,7 @@ ALLOWED = {
         "kernels_pallas",
         "text",
     ),
-    "models": ("layers", "sharding", "cache.kv_cache"),
+    "models": ("layers", "sharding", "cache.kv_cache", "kernels_pallas.activations"),
     "weights": ("layers.weight", "models", "sharding"),
     "layers": ("kernels_pallas", "sharding", "cache.kv_cache", "models.family"),
     "cache": ("engine.request", "sharding"),

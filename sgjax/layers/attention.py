@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int32
@@ -12,21 +13,27 @@ from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, ragged_paged
 from sgjax.kernels_pallas.rotate_and_write import rotate_and_write
 from sgjax.layers import rope
 from sgjax.layers.einsum import Einsum
+from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm
 from sgjax.layers.inputs import StepInputs
-from sgjax.layers.norm import RMSNorm
+from sgjax.layers.norm import Norm, RMSNorm
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import spec
+
+HeadNorm = RMSNorm | AllHeadsRMSNorm | HeadLayerNorm
 
 
 class Attention(nnx.Module):
     """Projects to queries, keys and values, rotates them, attends, and projects back.
 
     Queries, keys and values come from one product, a group at a time: the G queries of a kv head,
-    its key, its value. `qk_norm` puts an RMSNorm on each query and key head before the rotation.
-    `window` lets a token see itself and the window - 1 tokens before it.
+    its key, its value. `qk_norms` are applied to the query heads and the key heads before the
+    rotation. What the layer's window, its RoPE, the factor and the cap of its scores are, and
+    whether it has biases, `cfg` says.
     """
 
-    def __init__(self, cfg: ModelConfig, *, window: int | None = None, qk_norm: bool = False):
+    def __init__(
+        self, cfg: ModelConfig, layer: int, *, qk_norms: tuple[HeadNorm, HeadNorm] | None = None
+    ):
         groups, size = cfg.group_size, cfg.head_size
         sizes = {"D": cfg.d_model, "K": cfg.num_kv_heads, "G": groups, "H": size}
         self.qkv = Einsum(
@@ -37,16 +44,17 @@ class Attention(nnx.Module):
             parts={"q": groups, "k": 1, "v": 1},
         )
         self.out = Einsum("K G H -> D", sizes, bias=cfg.out_bias)
-        self.q_norm = RMSNorm(size, cfg.norm_eps, axis="H") if qk_norm else None
-        self.k_norm = RMSNorm(size, cfg.norm_eps, axis="H") if qk_norm else None
+        self.q_norm, self.k_norm = qk_norms or (None, None)
         self.head_size = size
-        self.eps = cfg.norm_eps
-        self.rope = cfg.rope
-        self.window = window
+        self.rope = cfg.layer_rope(layer)
+        self.window = cfg.window(layer)
+        self.scale = size**-0.5 if cfg.attn_scale is None else cfg.attn_scale
+        self.soft_cap = cfg.attn_soft_cap
+        self.clip = cfg.qkv_clip
 
     def __call__(
         self,
-        norm: RMSNorm,
+        norm: Norm,
         x: Float[Array, "T D"],
         delta: Float[Array, "T D"],
         kv: LayerKV,
@@ -54,6 +62,26 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
         """x + delta, what the layer makes of its norm, and the cache with the tokens in it."""
         x, qkv = self.qkv.after(norm, x, delta, step.placement)
+        h, kv = self._attended(qkv, kv, step)
+        return x, h, kv
+
+    def of(
+        self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], LayerKV]:
+        """What the layer makes of x as it is, and the cache with the tokens in it."""
+        return self._attended(self.qkv(x, step.placement), kv, step)
+
+    def _attended(
+        self, qkv: Float[Array, "T K G2 H"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], LayerKV]:
+        if self.clip is not None:
+            qkv = jnp.clip(qkv, -self.clip, self.clip)
+        scales = None
+        if isinstance(self.q_norm, RMSNorm) and isinstance(self.k_norm, RMSNorm):
+            scales = self.q_norm.scale[...], self.k_norm.scale[...]
+        elif self.q_norm is not None and self.k_norm is not None:
+            q, k, v = qkv[:, :, :-2], qkv[:, :, -2:-1], qkv[:, :, -1:]
+            qkv = jnp.concatenate([self.q_norm(q), self.k_norm(k), v], axis=2)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
         heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
         attended, k, v = jax.shard_map(
@@ -62,13 +90,8 @@ class Attention(nnx.Module):
             in_specs=(heads, whole, whole, cache, cache, whole, whole, whole),
             out_specs=(heads, cache, cache),
             check_vma=False,
-        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, self._norms())
-        return x, self.out(attended, step.placement), LayerKV(k, v)
-
-    def _norms(self) -> tuple[Array, Array] | None:
-        if self.q_norm is None or self.k_norm is None:
-            return None
-        return self.q_norm.scale[...], self.k_norm.scale[...]
+        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales)
+        return self.out(attended, step.placement), LayerKV(k, v)
 
     def _attend(
         self,
@@ -85,8 +108,9 @@ class Attention(nnx.Module):
     ) -> tuple[Float[Array, "T K G H"], Float[Array, "slots K H"], Float[Array, "slots K H"]]:
         """What one device does, with its own kv heads."""
         kernels = step.placement.kernels
+        eps = self.q_norm.eps if self.q_norm is not None else 0.0
         q, k, v = rotate_and_write(
-            qkv, cos, sin, k, v, slots, norms=norms, eps=self.eps, implementation=kernels
+            qkv, cos, sin, k, v, slots, norms=norms, eps=eps, implementation=kernels
         )
         attended = ragged_paged_attention(
             q,
@@ -94,8 +118,9 @@ class Attention(nnx.Module):
             v,
             rows,
             page_size=step.page_size,
-            scale=self.head_size**-0.5,
+            scale=self.scale,
             window=self.window,
+            soft_cap=self.soft_cap,
             only_decode=step.only_decode,
             implementation=kernels,
         )

@@ -1,7 +1,8 @@
 """Linear maps, named by the axes they take and give."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ from flax import nnx
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.product import Form, normed_product, product
-from sgjax.layers.norm import RMSNorm
+from sgjax.layers.norm import Norm, RMSNorm
 from sgjax.layers.weight import Part, Weight
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import mesh_axes, spec
@@ -24,8 +26,8 @@ class Einsum(nnx.Module):
 
     Several projections of one input may be fused along one axis of the output: `parts` names them,
     ("q", "k", "v"), with the size of each. A checkpoint (or an adapter) addresses them by name.
-    `gated` says that the first given axis is of two: silu of the first is multiplied with the
-    second, and the axis is gone.
+    `gated` names an activation, and says that the first given axis is of two: the activation of the
+    first is multiplied with the second, and the axis is gone.
     """
 
     def __init__(
@@ -36,23 +38,25 @@ class Einsum(nnx.Module):
         bias: bool = False,
         part_axis: str = "",
         parts: Mapping[str, int] | None = None,
-        gated: bool = False,
+        gated: Activation | None = None,
     ):
         self.taken, self.given = (side.strip() for side in axes.split("->"))
         self.form: Form = "gated" if gated else "plain"
+        self.activation: Activation = gated or "silu"
         self.weight = _weight(f"{self.taken} {self.given}", sizes, part_axis, parts or {})
         self.bias = _weight(self.given, sizes, part_axis, parts or {}) if bias else None
 
     def __call__(self, x: Float[Array, "T ..."], placement: Placement) -> Float[Array, "T ..."]:
         """The map of every token of x. Devices that share a taken axis add up what they have."""
         summed = mesh_axes(self.taken)
+        multiply_two = self._bound(product, placement)
 
         def multiply(x: Array, weight: Array, bias: Array | None) -> Array:
             x = x.reshape(x.shape[0], -1)
             weight = weight.reshape(x.shape[1], *weight.shape[len(self.taken.split()) :])
             if not summed:
-                return product(x, weight, bias, form=self.form, implementation=placement.kernels)
-            y = product(x, weight, form=self.form, implementation=placement.kernels)
+                return multiply_two(x, weight, bias)
+            y = multiply_two(x, weight)
             y = jax.lax.psum(y, summed)
             return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
 
@@ -66,17 +70,16 @@ class Einsum(nnx.Module):
 
     def after(
         self,
-        norm: RMSNorm,
+        norm: Norm,
         x: Float[Array, "T D"],
         delta: Float[Array, "T D"],
         placement: Placement,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T ..."]]:
         """x + delta, and the map of its norm. Every device adds and norms the same."""
-
-        multiply = functools.partial(
-            normed_product, eps=norm.eps, form=self.form, implementation=placement.kernels
-        )
-
+        if not isinstance(norm, RMSNorm):
+            x, normed = norm.after_add(x, delta, placement)
+            return x, self(normed, placement)
+        multiply = functools.partial(self._bound(normed_product, placement), eps=norm.eps)
         whole = PartitionSpec()
         return jax.shard_map(
             multiply,
@@ -85,6 +88,14 @@ class Einsum(nnx.Module):
             out_specs=(whole, self._out_spec),
             check_vma=False,
         )(x, delta, norm.scale[...], *self._values)
+
+    def _bound(self, operation: Callable[..., Any], placement: Placement) -> Callable[..., Any]:
+        return functools.partial(
+            operation,
+            form=self.form,
+            activation=self.activation,
+            implementation=placement.kernels,
+        )
 
     @property
     def _values(self) -> tuple[Array, Array | None]:

@@ -1,16 +1,28 @@
 """Token embeddings, and the logits over the vocabulary."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int32
 
-from sgjax.kernels_pallas.product import normed_product
-from sgjax.layers.norm import RMSNorm
+from sgjax.kernels_pallas.product import normed_product, product
+from sgjax.layers.norm import Norm, RMSNorm
 from sgjax.layers.weight import Weight
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import RULES, spec
+
+
+class Positions(nnx.Module):
+    """A learned vector a position, on every device."""
+
+    def __init__(self, num_positions: int, d_model: int):
+        self.table = Weight((num_positions, d_model), "1 D")
+
+    def __call__(self, positions: Int32[Array, "T"]) -> Float[Array, "T D"]:
+        return self.table[...][positions]
 
 
 class Embed(nnx.Module):
@@ -45,12 +57,15 @@ class Embed(nnx.Module):
 
     def logits_after(
         self,
-        norm: RMSNorm,
+        norm: Norm,
         x: Float[Array, "R D"],
         delta: Float[Array, "R D"],
         placement: Placement,
     ) -> Float[Array, "R V"]:
         """The norm of x + delta times the table's rows, in float32."""
+        if not isinstance(norm, RMSNorm):
+            _, normed = norm.after_add(x, delta, placement)
+            return self._logits(normed, placement)
         whole, table = PartitionSpec(), spec("V D")
 
         def multiply(x: Array, delta: Array, scale: Array, table: Array) -> Array:
@@ -66,4 +81,15 @@ class Embed(nnx.Module):
             out_specs=spec("R V"),
             check_vma=False,
         )(x, delta, norm.scale[...], self.table[...])
+        return y[:, : self.vocab_size]
+
+    def _logits(self, x: Float[Array, "R D"], placement: Placement) -> Float[Array, "R V"]:
+        multiply = functools.partial(product, form="logits", implementation=placement.kernels)
+        y = jax.shard_map(
+            multiply,
+            mesh=placement.mesh,
+            in_specs=(PartitionSpec(), spec("V D")),
+            out_specs=spec("R V"),
+            check_vma=False,
+        )(x, self.table[...])
         return y[:, : self.vocab_size]

@@ -15,7 +15,8 @@ def add_rms_norm(
 ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
     """(x + delta, RMSNorm(x + delta)), in the dtype of x, to which the sum is rounded first.
 
-    The norm is computed in float32, rounded, then multiplied by `scale`: as Llama does it.
+    The norm is computed in float32, rounded to the dtype of `scale`, multiplied by it, and rounded
+    to the dtype of x: with a scale of that dtype it is Llama's, with a float32 one Gemma's.
     https://arxiv.org/abs/1910.07467
     """
     module = implementation_of(__name__, implementation)

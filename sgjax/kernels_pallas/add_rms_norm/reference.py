@@ -11,8 +11,9 @@ def add_rms_norm(x, delta, scale, *, eps):
 
 
 def rms_norm(x, scale, *, eps):
-    """x over the root of its mean square (last axis): in float32, cast back, then scaled."""
+    """x over the root of its mean square (last axis): in float32, cast to the scale's dtype, then
+    scaled, and cast back."""
     wide = x.astype(jnp.float32)
     mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
-    normed = (wide * jax.lax.rsqrt(mean + eps)).astype(x.dtype)
-    return normed * jnp.broadcast_to(scale, x.shape)
+    normed = (wide * jax.lax.rsqrt(mean + eps)).astype(scale.dtype)
+    return (normed * jnp.broadcast_to(scale, x.shape)).astype(x.dtype)

@@ -45,5 +45,5 @@ def _kernel(x_ref, delta_ref, scale_ref, total_ref, normed_ref, *, width, eps):
     plgpu.store(total_ref.at[token, d], total, mask=own)
     wide = total.astype(jnp.float32)
     normed = wide * lax.rsqrt(jnp.sum(wide * wide) / D + eps)
-    normed = normed.astype(total.dtype) * load(scale_ref.at[d])
-    plgpu.store(normed_ref.at[token, d], normed, mask=own)
+    normed = normed.astype(scale_ref.dtype) * load(scale_ref.at[d])
+    plgpu.store(normed_ref.at[token, d], normed.astype(total.dtype), mask=own)

@@ -4,13 +4,14 @@ from typing import Literal
 
 from jaxtyping import Array, Float
 
+from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.dispatch import implementation_of
 
 Form = Literal["plain", "gated", "logits"]
 """What comes of rows x [T, K] and a weight w:
 
 plain    w [K, ...]     x · w                               in the dtype of x
-gated    w [K, 2, F]    silu(x · w[:, 0]) * (x · w[:, 1])   in the dtype of x
+gated    w [K, 2, F]    act(x · w[:, 0]) * (x · w[:, 1])    in the dtype of x
 logits   w [V, K]       x · wᵀ                              in float32
 """
 
@@ -26,16 +27,17 @@ def product(
     bias: Float[Array, "..."] | None = None,
     *,
     form: Form = "plain",
+    activation: Activation = "silu",
     implementation: str | None = None,
 ) -> Float[Array, "T ..."]:
     """x times w, as `form` says.
 
     Sums are float32 on every platform (float32 operands are not rounded to TF32). They are rounded
     to the dtype of x; then `bias` is added, of the shape of w less its first axis (logits have
-    none); then a gate, silu of it in float32 and rounded, is multiplied. https://arxiv.org/abs/2002.05202
+    none); then a gate, its activation in float32 and rounded, is multiplied. https://arxiv.org/abs/2002.05202
     """
     module = implementation_of(__name__, implementation)
-    return module.product(x, w, bias, form=form)
+    return module.product(x, w, bias, form=form, activation=activation)
 
 
 def normed_product(
@@ -47,6 +49,7 @@ def normed_product(
     *,
     eps: float,
     form: Form = "plain",
+    activation: Activation = "silu",
     implementation: str | None = None,
 ) -> tuple[Float[Array, "T K"], Float[Array, "T ..."]]:
     """x + delta, rounded to the dtype of x, and the `product` of its RMS norm with w.
@@ -55,4 +58,6 @@ def normed_product(
     float32 sums instead: then only the product with `scale` is rounded before w is multiplied.
     """
     module = implementation_of(__name__, implementation)
-    return module.normed_product(x, delta, scale, w, bias, eps=eps, form=form)
+    return module.normed_product(
+        x, delta, scale, w, bias, eps=eps, form=form, activation=activation
+    )

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from sgjax.kernels_pallas.activations import Activation, activate
 from sgjax.kernels_pallas.add_rms_norm import reference as norm
 
 
-def product(x, w, bias, *, form):
+def product(x, w, bias, *, form, activation: Activation = "silu"):
     """The contract."""
     y = jax.lax.dot_general(
         x,
@@ -17,15 +18,15 @@ def product(x, w, bias, *, form):
     )
     if bias is not None:
         y = y + jnp.broadcast_to(bias, y.shape)
-    return gated(y[:, 0], y[:, 1]) if form == "gated" else y
+    return gated(y[:, 0], y[:, 1], activation) if form == "gated" else y
 
 
-def normed_product(x, delta, scale, w, bias, *, eps, form):
+def normed_product(x, delta, scale, w, bias, *, eps, form, activation: Activation = "silu"):
     """The contract."""
     total, normed = norm.add_rms_norm(x, delta, scale, eps=eps)
-    return total, product(normed, w, bias, form=form)
+    return total, product(normed, w, bias, form=form, activation=activation)
 
 
-def gated(gate, up):
-    """silu(gate) * up: silu in float32, then rounded to the dtype of both."""
-    return jax.nn.silu(gate.astype(jnp.float32)).astype(up.dtype) * up
+def gated(gate, up, activation: Activation):
+    """The gate's activation, in float32 and rounded to the dtype of both, times up."""
+    return activate(gate, activation) * up

@@ -6,6 +6,7 @@ So there is one kernel from the rows to the result: nothing is left to add up, t
 
 import jax.numpy as jnp
 
+from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.add_rms_norm import triton as norm
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.product import MOST_ROWS, reference, triton_few
@@ -14,24 +15,36 @@ _MOST_VALUES = 2**31 - 1
 """Of a weight: Triton kernels count them in 32 bits."""
 
 
-def product(x, w, bias, *, form, kind=None, interpret=False):
+def product(x, w, bias, *, form, activation: Activation = "silu", kind=None, interpret=False):
     """The contract. `kind` is the device's whose block sizes are taken; None: the one that JAX
     computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
     if not _is_for_few(x, w):
-        return reference.product(x, w, bias, form=form)
-    sizes = _sizes(w, form, kind)
-    return triton_few.product(x, w, bias, form=form, sizes=sizes, interpret=interpret)
+        return reference.product(x, w, bias, form=form, activation=activation)
+    how = {"form": form, "activation": activation, "interpret": interpret}
+    return triton_few.product(x, w, bias, sizes=_sizes(w, form, kind), **how)
 
 
-def normed_product(x, delta, scale, w, bias, *, eps, form, kind=None, interpret=False):
+def normed_product(
+    x,
+    delta,
+    scale,
+    w,
+    bias,
+    *,
+    eps,
+    form,
+    activation: Activation = "silu",
+    kind=None,
+    interpret=False,
+):
     """The contract; as `product`."""
+    how = {"form": form, "activation": activation, "interpret": interpret}
     # Before it is divided, what is scaled may be more than float16 can hold.
     if x.dtype != jnp.bfloat16 or not _is_for_few(x, w):
         total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
-        return total, product(normed, w, bias, form=form, kind=kind, interpret=interpret)
-    sizes = _sizes(w, form, kind)
+        return total, product(normed, w, bias, kind=kind, **how)
     before = triton_few.Norm(delta, scale, eps)
-    return triton_few.product(x, w, bias, before, form=form, sizes=sizes, interpret=interpret)
+    return triton_few.product(x, w, bias, before, sizes=_sizes(w, form, kind), **how)
 
 
 def _is_for_few(x, w) -> bool:

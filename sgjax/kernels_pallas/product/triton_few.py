@@ -47,7 +47,17 @@ def num_columns(w: Float[Array, "..."], form: str) -> int:
     return w.size // w.shape[0] // (2 if form == "gated" else 1)
 
 
-def product(x, w, bias, before: Norm | None = None, *, form, sizes: Sizes, interpret=False):
+def product(
+    x,
+    w,
+    bias,
+    before: Norm | None = None,
+    *,
+    form,
+    activation="silu",
+    sizes: Sizes,
+    interpret=False,
+):
     """The contract of `product`; with `before`, that of `normed_product`."""
     T, K = x.shape
     N = num_columns(w, form)
@@ -58,7 +68,9 @@ def product(x, w, bias, before: Norm | None = None, *, form, sizes: Sizes, inter
     if before is not None:
         inputs = *inputs[:3], before.delta, before.scale
     y = pl.pallas_call(
-        functools.partial(_kernel, form=form, eps=before and before.eps, sizes=sizes),
+        functools.partial(
+            _kernel, form=form, activation=activation, eps=before and before.eps, sizes=sizes
+        ),
         grid=(pl.cdiv(N, sizes.columns),),
         out_shape=result if before is None else (jax.ShapeDtypeStruct(x.shape, x.dtype), result),
         interpret=interpret,
@@ -69,7 +81,7 @@ def product(x, w, bias, before: Norm | None = None, *, form, sizes: Sizes, inter
     return y.reshape(shape) if before is None else (y[0], y[1].reshape(shape))
 
 
-def _kernel(x_ref, w_ref, bias_ref, delta_ref, scale_ref, *refs, form, eps, sizes):
+def _kernel(x_ref, w_ref, bias_ref, delta_ref, scale_ref, *refs, form, activation, eps, sizes):
     # x, delta: [T, K]   scale: [K]   w: [K, parts, N], or of logits [N, K]   bias: [parts, N]
     # refs: out [T, N]; with delta: total [T, K] before it
     (T, K), program = x_ref.shape, pl.program_id(0)
@@ -83,7 +95,7 @@ def _kernel(x_ref, w_ref, bias_ref, delta_ref, scale_ref, *refs, form, eps, size
     parts = [part.astype(refs[-1].dtype) for part in sums]
     if bias_ref is not None:
         parts = [y + weight.of_columns(bias_ref, part) for part, y in enumerate(parts)]
-    y = gated(*parts) if form == "gated" else parts[0]
+    y = gated(parts[0], parts[1], activation) if form == "gated" else parts[0]
     n, t = weight.columns[:, None], jnp.arange(cut.T)[None, :]
     plgpu.store(refs[-1].at[t, n], y, mask=(t < T) & (n < refs[-1].shape[1]))
 

@@ -101,7 +101,8 @@ class Rows:
         plgpu.store(self.total_ref.at[at], total, mask=own & self.writes)
         wide = total.astype(jnp.float32)
         scale = plgpu.load(self.scale_ref.at[k], mask=own, other=0)
-        return total * scale, squares + wide * wide
+        scaled = (total.astype(scale.dtype) * scale).astype(total.dtype)
+        return scaled, squares + wide * wide
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,11 +110,16 @@ def _features(H, half):
 
 
 def _normed(pieces, features, scale_ref, size, eps):
-    """Every head over the root of its mean square, in float32, cast back, then scaled."""
+    """Every head over the root of its mean square: float32, then of the scale's dtype, scaled."""
     wide = [piece.astype(jnp.float32) for piece in pieces]
     total = sum(jnp.sum(piece * piece, axis=1, keepdims=True) for piece in wide)
     factor = lax.rsqrt(total / size + eps)
+    dtypes = scale_ref.dtype, pieces[0].dtype
     return [
-        (piece * factor).astype(pieces[0].dtype) * plgpu.load(scale_ref.at[at], mask=own, other=0)
+        _scaled(piece * factor, plgpu.load(scale_ref.at[at], mask=own, other=0), *dtypes)
         for piece, (at, own) in zip(wide, features, strict=True)
     ]
+
+
+def _scaled(piece, scale, dtype, to):
+    return (piece.astype(dtype) * scale).astype(to)
