@@ -1,126 +1,22 @@
 """Every family gives transformers' logits, however the tokens are cut into steps."""
 
-import dataclasses
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    LlamaConfig,
-    MistralConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
-)
+from transformers import DynamicCache, LlamaConfig, PreTrainedModel
 
+from tests.models.cases import PLAIN, SIZES, gemma, llama, rope
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "head_dim": 16,
-}
 
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A config, and others that lack one of its features: their logits must be different."""
-
-    config: PreTrainedConfig
-    without: dict[str, PreTrainedConfig]
-
-
-def case(cls: Any, values: dict[str, Any], **without: Any) -> Case:
-    """`without`: feature -> the values (or the class and values) that lack it."""
-    values = SIZES | values
-    others = {}
-    for feature, change in without.items():
-        other, change = change if isinstance(change, tuple) else (cls, change)
-        others[feature] = other(**values | change)
-    return Case(cls(**values), others)
-
-
-def rope(kind: str, theta: float = 100.0, **params: Any) -> dict[str, Any]:
-    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **params}}
-
-
-PLAIN = rope("default")
-LLAMA3 = rope(
-    "llama3",
-    factor=8.0,
-    low_freq_factor=1.0,
-    high_freq_factor=4.0,
-    original_max_position_embeddings=16,
-)
-YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
-MSCALE = rope(
-    "yarn",
-    factor=4.0,
-    original_max_position_embeddings=16,
-    mscale=1.5,
-    mscale_all_dim=0.5,
-    beta_fast=8.0,
-    beta_slow=2.0,
-    truncate=False,
-)
-QWEN2 = {
-    "num_hidden_layers": 3,
-    "use_sliding_window": True,
-    "sliding_window": 6,
-    "max_window_layers": 1,
-}
-
-CASES = {
-    "llama": case(
-        LlamaConfig,
-        PLAIN | {"rms_norm_eps": 0.05},
-        theta=rope("default", 1e4),
-        eps={"rms_norm_eps": 1e-6},
-    ),
-    "llama3": case(LlamaConfig, LLAMA3 | {"tie_word_embeddings": True}, scaling=PLAIN),
-    "linear": case(
-        LlamaConfig, rope("linear", factor=4.0) | {"num_key_value_heads": 4}, scaling=PLAIN
-    ),
-    "yarn": case(LlamaConfig, YARN | {"num_key_value_heads": 1}, scaling=PLAIN),
-    "mscale": case(LlamaConfig, MSCALE | {"num_hidden_layers": 1}, mscale=YARN),
-    "biases": case(
-        LlamaConfig,
-        {"attention_bias": True, "mlp_bias": True},
-        attention={"attention_bias": False},
-        mlp={"mlp_bias": False},
-    ),
-    "qwen2": case(
-        Qwen2Config,
-        QWEN2,
-        windows={"use_sliding_window": False},
-        first_layer_full={"max_window_layers": 0},
-        biases=(LlamaConfig, {}),
-    ),
-    "qwen3": case(
-        Qwen3Config,
-        {"attention_bias": True},
-        biases={"attention_bias": False},
-        qk_norm=(LlamaConfig, {}),
-    ),
-    "mistral": case(MistralConfig, {"sliding_window": 6}, width={"sliding_window": 7}),
-    "nemo": case(
-        MistralConfig,
-        PLAIN | {"head_dim": 24, "sliding_window": None},
-        theta=rope("default", 1e4),
-    ),
-}
+CASES = llama.CASES | gemma.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]
@@ -192,10 +88,11 @@ def test_dynamic_rope_is_what_transformers_gives_token_by_token(tmp_path: Path):
 
 
 def token_by_token(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
-    cache, logits = None, []
+    # transformers 5.24 renamed the argument.
+    named = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    kept, logits = {named: DynamicCache(config=model.config)}, []
     with torch.no_grad():
         for token in tokens.tolist():
-            out = model(torch.tensor([[token]]), past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
+            out = model(torch.tensor([[token]]), use_cache=True, **kept)
             logits.append(out.logits[0].numpy())
     return np.concatenate(logits)

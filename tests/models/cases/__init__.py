@@ -1,0 +1,42 @@
+"""Tiny models of every family, and the same without one of its features each."""
+
+import dataclasses
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "head_dim": 16,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A config, and others that lack one of its features: their logits must be different."""
+
+    config: PreTrainedConfig
+    without: dict[str, PreTrainedConfig]
+
+
+def case(cls: Any, values: dict[str, Any], **without: Any) -> Case:
+    """`without`: feature -> the values (or the class and values) that lack it."""
+    values = SIZES | values
+    others = {}
+    for feature, change in without.items():
+        other, change = change if isinstance(change, tuple) else (cls, change)
+        others[feature] = other(**values | change)
+    return Case(cls(**values), others)
+
+
+def rope(kind: str, theta: float = 100.0, **params: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **params}}
+
+
+PLAIN = rope("default")
