@@ -22,6 +22,8 @@ from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 
 FAMILIES = {
+    "Gemma2ForCausalLM": "gemma2",
+    "GemmaForCausalLM": "gemma",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",

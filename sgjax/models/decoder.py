@@ -14,10 +14,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sgjax.cache.kv_cache import LayerKV
-from sgjax.layers.embed import Embed
+from sgjax.layers.embed import Embed, Positions
 from sgjax.layers.inputs import StepInputs
-from sgjax.layers.norm import RMSNorm
 from sgjax.models.family import Family, ModelConfig
+from sgjax.models.norms import norm_of
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import constrain
 
@@ -30,18 +30,22 @@ class Decoder(nnx.Module):
     def __init__(self, family: Family, cfg: ModelConfig, placement: Placement):
         self.placement = placement
         self.embed = _embed(cfg)
+        self.positions = Positions(cfg.num_positions, cfg.d_model) if cfg.num_positions else None
         self.blocks = nnx.List([family.block(cfg, layer) for layer in range(cfg.num_layers)])
         # Known once for good: to split blocks again takes a tenth of the time to trace a step.
         self.block_graphdefs = nnx.static(tuple(nnx.graphdef(block) for block in self.blocks))
-        self.norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.norm = norm_of(cfg)
         self.head = None if cfg.tie_embeddings else _embed(cfg)
+        self.embed_scale = cfg.embed_scale
+        self.logit_scale = cfg.logit_scale
+        self.logit_soft_cap = cfg.logit_soft_cap
 
     def __call__(
         self, blocks: dict[int, Params], kv: list[LayerKV], step: StepInputs
     ) -> tuple[Float[Array, "R V"], list[LayerKV]]:
         mesh = self.placement.mesh
         step = dataclasses.replace(step, placed=self.placement)
-        x = constrain(self.embed(step.tokens, mesh), "T D", mesh)
+        x = constrain(self._embedded(step), "T D", mesh)
         h = constrain(jnp.zeros_like(x), "T D", mesh)
         new_kv = []
         for layer, (graphdef, layer_kv) in enumerate(zip(self.block_graphdefs, kv, strict=True)):
@@ -49,7 +53,20 @@ class Decoder(nnx.Module):
             new_kv.append(layer_kv)
         x, h = x[step.logit_rows], h[step.logit_rows]
         head = self.embed if self.head is None else self.head
-        return head.logits_after(self.norm, x, h, self.placement), new_kv
+        return self._finished(head.logits_after(self.norm, x, h, self.placement)), new_kv
+
+    def _embedded(self, step: StepInputs) -> Float[Array, "T D"]:
+        x = self.embed(step.tokens, self.placement.mesh)
+        if self.embed_scale != 1:
+            x *= jnp.asarray(self.embed_scale, x.dtype)
+        return x if self.positions is None else x + self.positions(step.positions)
+
+    def _finished(self, logits: Float[Array, "R V"]) -> Float[Array, "R V"]:
+        if self.logit_scale != 1:
+            logits *= self.logit_scale
+        if self.logit_soft_cap is not None:
+            logits = self.logit_soft_cap * jnp.tanh(logits / self.logit_soft_cap)
+        return logits
 
 
 def build(family: Family, cfg: ModelConfig, placement: Placement) -> Decoder:

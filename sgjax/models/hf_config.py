@@ -3,11 +3,12 @@ error that names it."""
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sgjax.errors import ConfigError
+from sgjax.kernels_pallas.activations import Activation
 
 BOOKKEEPING = frozenset(
     {
@@ -60,6 +61,16 @@ BOOKKEEPING = frozenset(
     }
 )
 """Keys of config.json that say nothing about what the model computes."""
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu2": "relu2",
+}
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
@@ -136,11 +147,22 @@ class HFConfig:
             raise self.error(key, "must be a number")
         return float(value)
 
+    def optional_number(self, key: str) -> float | None:
+        """A number, or None where it is absent."""
+        return None if self(key, None) is None else self.number(key)
+
     def flag(self, key: str, default: Any = _REQUIRED) -> bool:
         value = self(key, default)
         if not isinstance(value, bool):
             raise self.error(key, "must be true or false")
         return value
+
+    def activation(self, key: str = "hidden_act", default: Any = _REQUIRED) -> Activation:
+        """An activation function, by the name that transformers has for it."""
+        value = self(key, default)
+        if value not in _ACTIVATIONS:
+            raise self.error(key, f"is not known; known: {', '.join(_ACTIVATIONS)}")
+        return _ACTIVATIONS[value]
 
     def head_size(self, d_model: int, num_heads: int) -> int:
         """`head_dim`, or the model's width divided by its heads."""
@@ -165,22 +187,27 @@ class HFConfig:
         """
         num_layers = self.size("num_hidden_layers")
         is_on = self.flag("use_sliding_window", False)
-        window = self.size("sliding_window", None)
         types = self("layer_types", None)
         first = self.number("max_window_layers", _REQUIRED if is_on and not types else num_layers)
+        slides = self.sliding_layers(lambda layer: is_on and layer >= first)
+        window = self.size("sliding_window", None)
+        if any(slides) and not (is_on and window):
+            raise self.error(
+                "layer_types", "has sliding layers, but use_sliding_window or sliding_window is off"
+            )
+        return tuple(window if slide else None for slide in slides) if any(slides) else ()
+
+    def sliding_layers(self, default: Callable[[int], bool]) -> list[bool]:
+        """Whether each layer has a sliding window: as layer_types says, else by its number."""
+        num_layers = self.size("num_hidden_layers")
+        types = self("layer_types", None)
         if types is None:
-            types = [_SLIDING if is_on and i >= first else _FULL for i in range(num_layers)]
+            return [default(layer) for layer in range(num_layers)]
         known = [kind for kind in types if kind in (_FULL, _SLIDING)]
         if known != types or len(types) != num_layers:
             rule = f"must list {_FULL!r} or {_SLIDING!r} for each of the {num_layers} layers"
             raise self.error("layer_types", rule)
-        if _SLIDING not in types:
-            return ()
-        if not is_on or window is None:
-            raise self.error(
-                "layer_types", "has sliding layers, but use_sliding_window or sliding_window is off"
-            )
-        return tuple(window if kind == _SLIDING else None for kind in types)
+        return [kind == _SLIDING for kind in types]
 
     def finish(self) -> None:
         """Refuses keys that nobody has read: a model they change would be computed wrongly."""

@@ -23,6 +23,10 @@ _ROPE_PARAMS: dict[str, tuple[set[str], set[str]]] = {
         {"factor", "low_freq_factor", "high_freq_factor"},
         {"original_max_position_embeddings"},
     ),
+    "longrope": (
+        {"short_factor", "long_factor", "factor"},
+        {"original_max_position_embeddings", "attention_factor"},
+    ),
     "yarn": (
         {"factor"},
         {
@@ -39,25 +43,51 @@ _ROPE_PARAMS: dict[str, tuple[set[str], set[str]]] = {
 """The numbers of each kind of RoPE: needed ones, and optional ones."""
 
 
+_OTHER_NAMES = {"su": "longrope"}
+_FULL, _SLIDING = "full_attention", "sliding_attention"
+
 _Given = Mapping[str, Any]
 
 
-def read_rope(hf: HFConfig) -> RopeConfig:
+def read_rope(hf: HFConfig, *, fraction: float | None = None) -> RopeConfig:
     """RoPE: rope_theta with rope_scaling, or, since transformers 5, all of it in rope_parameters.
+
+    `fraction` is the share of a head's features that turns where config.json does not say it; None:
+    all of them always.
 
     Raises:
         ConfigError: for a kind that is not known, and numbers that its kind lacks or does not know.
     """
     key, given = _scaling(hf)
+    outside = hf("partial_rotary_factor", None)
+    return _rope(hf, key, {"partial_rotary_factor": outside, **given}, fraction)
+
+
+def read_local_rope(hf: HFConfig, default_theta: float) -> RopeConfig:
+    """RoPE of layers with a window, where it differs from the others': rope_local_base_freq
+    without scaling, or, since transformers 5, rope_parameters of sliding_attention."""
+    key, given = _scaling(hf, _SLIDING)
+    if given is _scaling(hf)[1]:
+        theta = hf.number("rope_local_base_freq", default_theta)
+        return RopeConfig(theta)
+    return _rope(hf, key, {"rope_theta": default_theta, **given}, None)
+
+
+def _rope(hf: HFConfig, key: str, given: _Given, fraction: float | None) -> RopeConfig:
     given = dict(given)
     kinds = [given.pop(name) for name in ("rope_type", "type") if name in given]
-    kind = kinds[0] if kinds else "default"
+    kind = _OTHER_NAMES.get(kinds[0], kinds[0]) if kinds else "default"
     if kind not in KINDS:
         raise hf.error(key, f"has rope_type {kind!r}; known: {', '.join(KINDS)}")
     theta = _theta(hf, key, given.pop("rope_theta", None))
-    if given.pop("partial_rotary_factor", None) not in (None, 1.0):
+    part = given.pop("partial_rotary_factor", None)
+    if fraction is None and part not in (None, 1.0):
         raise hf.error(key, "turns a part of each head, which this architecture does not")
-    return RopeConfig(theta, kind, _params(hf, key, kind, given))
+    if part is not None and not (_is_number(part) and 0 < part <= 1):
+        raise hf.error(key, "must have a partial_rotary_factor above 0, up to 1")
+    fraction = fraction or 1.0
+    params = _params(hf, key, kind, given)
+    return RopeConfig(theta, kind, params, fraction if part is None else part)
 
 
 def read_context_length(hf: HFConfig, rope: RopeConfig) -> int:
@@ -70,13 +100,14 @@ def read_context_length(hf: HFConfig, rope: RopeConfig) -> int:
     if trained is None:
         raise hf.error("max_position_embeddings", "must say how many tokens the model reads")
     _, given = _scaling(hf)
-    if rope.kind == "llama3" or given.get("original_max_position_embeddings") is not None:
+    tells_original = given.get("original_max_position_embeddings") is not None
+    if rope.kind in ("llama3", "longrope") or tells_original:
         return trained
     return int(trained * rope.param("factor", 1.0))
 
 
-def _scaling(hf: HFConfig) -> tuple[str, _Given]:
-    """The key that speaks of scaling, and what it says."""
+def _scaling(hf: HFConfig, of: str = _FULL) -> tuple[str, _Given]:
+    """The key that speaks of scaling, and what it says: of one kind of layers, if they differ."""
     old, new = hf("rope_scaling", None), hf("rope_parameters", None)
     if old is not None and new is not None and old != new:
         raise hf.error("rope_scaling", f"contradicts rope_parameters = {short(new)}")
@@ -84,7 +115,7 @@ def _scaling(hf: HFConfig) -> tuple[str, _Given]:
     given = hf(key, {})
     if not isinstance(given, Mapping):
         raise hf.error(key, "must be an object or null")
-    return key, given
+    return key, given.get(of, given)
 
 
 def _theta(hf: HFConfig, key: str, inside: Any) -> float:
@@ -103,16 +134,26 @@ def _params(hf: HFConfig, key: str, kind: str, given: _Given) -> tuple[tuple[str
         raise hf.error(key, f"has {', '.join(unknown)}, unknown to rope_type {kind!r}")
     trained = hf.size("max_position_embeddings", None)
     original = params.get("original_max_position_embeddings", trained)
-    if kind in ("llama3", "yarn", "dynamic"):
+    if kind == "longrope":  # which says it outside, too
+        original = hf.size("original_max_position_embeddings", original)
+    if kind in ("llama3", "yarn", "dynamic", "longrope"):
         params["original_max_position_embeddings"] = original
-    if kind == "yarn" and "factor" not in params and _is_number(original) and trained:
+    if kind in ("yarn", "longrope") and "factor" not in params and _is_number(original) and trained:
         params["factor"] = trained / original
     if missing := sorted(needed - params.keys()):
         raise hf.error(key, f"lacks {', '.join(missing)}, which rope_type {kind!r} needs")
     for name, value in params.items():
-        if name != "truncate" and not (_is_number(value) and value > 0):
+        if name in ("short_factor", "long_factor"):
+            params[name] = _factors(hf, key, name, value)
+        elif name != "truncate" and not (_is_number(value) and value > 0):
             raise hf.error(key, f"must have a positive number as {name}")
     return tuple(sorted(params.items()))
+
+
+def _factors(hf: HFConfig, key: str, name: str, value: Any) -> tuple[float, ...]:
+    if not (isinstance(value, list) and all(_is_number(each) and each > 0 for each in value)):
+        raise hf.error(key, f"must have a list of positive numbers as {name}")
+    return tuple(float(each) for each in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -9,10 +9,10 @@ from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.attention import Attention
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
-from sgjax.layers.norm import RMSNorm
-from sgjax.models.family import Family, ModelConfig
+from sgjax.models.family import Family, ModelConfig, Target
 from sgjax.models.hf_config import HFConfig
 from sgjax.models.hf_rope import read_context_length, read_rope
+from sgjax.models.norms import norm_of
 
 
 def config(hf: HFConfig) -> ModelConfig:
@@ -27,34 +27,36 @@ def config(hf: HFConfig) -> ModelConfig:
 
 
 def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
-    """What Llama and the families that write their config.json as Llama does have in common."""
-    hf.expect("hidden_act", "silu")
+    """What Llama and the families that write their config.json as Llama does have in common.
+
+    `more` are fields that a family reads in its own way, and those that Llama lacks.
+    """
     num_heads = hf.size("num_attention_heads")
     d_model = hf.size("hidden_size")
-    rope = read_rope(hf)
-    return ModelConfig(
-        architecture=hf.architecture,
-        vocab_size=hf.size("vocab_size"),
-        num_layers=hf.size("num_hidden_layers"),
-        d_model=d_model,
-        d_ff=hf.size("intermediate_size"),
-        num_heads=num_heads,
-        num_kv_heads=hf.divisor("num_key_value_heads", num_heads, of="num_attention_heads"),
-        head_size=hf.head_size(d_model, num_heads),
-        context_length=read_context_length(hf, rope),
-        norm_eps=hf.number("rms_norm_eps", 1e-6),
-        rope=rope,
-        tie_embeddings=hf.flag("tie_word_embeddings", False),
-        **more,
-    )
+    rope = more.get("rope") or read_rope(hf)
+    fields: dict[str, Any] = {
+        "architecture": hf.architecture,
+        "vocab_size": hf.size("vocab_size"),
+        "num_layers": hf.size("num_hidden_layers"),
+        "d_model": d_model,
+        "d_ff": hf.size("intermediate_size"),
+        "num_heads": num_heads,
+        "num_kv_heads": hf.divisor("num_key_value_heads", num_heads, of="num_attention_heads"),
+        "head_size": hf.head_size(d_model, num_heads),
+        "context_length": read_context_length(hf, rope),
+        "norm_eps": hf.number("rms_norm_eps", 1e-6),
+        "rope": rope,
+        "activation": hf.activation("hidden_act", "silu"),
+        "tie_embeddings": hf.flag("tie_word_embeddings", False),
+    }
+    return ModelConfig(**fields | more)
 
 
 class Block(nnx.Module):
     def __init__(self, cfg: ModelConfig, layer: int):
-        self.attn_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
-        self.attn = Attention(cfg, window=cfg.window(layer))
-        self.mlp_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
-        self.mlp = GatedMLP(cfg.d_model, cfg.d_ff, bias=cfg.mlp_bias)
+        self.attn_norm, self.mlp_norm = norm_of(cfg), norm_of(cfg)
+        self.attn = Attention(cfg, layer)
+        self.mlp = GatedMLP(cfg.d_model, cfg.d_ff, bias=cfg.mlp_bias, activation=cfg.activation)
 
     def __call__(
         self, x: Float[Array, "T D"], h: Float[Array, "T D"], kv: LayerKV, step: StepInputs
@@ -64,7 +66,7 @@ class Block(nnx.Module):
         return x, h, kv
 
 
-WEIGHTS = {
+WEIGHTS: dict[str, Target] = {
     "model.embed_tokens.weight": ("embed.table", "v d -> v d"),
     "model.norm.weight": ("norm.scale", "d -> d"),
     "lm_head.weight": ("head.table", "v d -> v d"),

@@ -10,10 +10,10 @@ from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.attention import Attention
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
-from sgjax.layers.norm import RMSNorm
 from sgjax.models import llama
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
+from sgjax.models.norms import head_norm_of, norm_of
 
 
 def config(hf: HFConfig) -> ModelConfig:
@@ -27,9 +27,8 @@ def config(hf: HFConfig) -> ModelConfig:
 
 class Block(nnx.Module):
     def __init__(self, cfg: ModelConfig, layer: int):
-        self.attn_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
-        self.attn = Attention(cfg, window=cfg.window(layer), qk_norm=True)
-        self.mlp_norm = RMSNorm(cfg.d_model, cfg.norm_eps)
+        self.attn_norm, self.mlp_norm = norm_of(cfg), norm_of(cfg)
+        self.attn = Attention(cfg, layer, qk_norms=(head_norm_of(cfg), head_norm_of(cfg)))
         self.mlp = GatedMLP(cfg.d_model, cfg.d_ff)
 
     def __call__(

@@ -87,7 +87,7 @@ BAD = {
         "num_key_value_heads = 5 must divide num_attention_heads = 32",
     ),
     "odd heads": (LLAMA_3 | {"head_dim": 63}, "heads have 63 features"),
-    "another activation": (LLAMA_3 | {"hidden_act": "gelu"}, "is supported as 'silu' only"),
+    "an unknown activation": (LLAMA_3 | {"hidden_act": "mish"}, "is not known; known: silu, swish"),
     "a flag that is a number": (LLAMA_3 | {"mlp_bias": 1}, "mlp_bias = 1 must be true or false"),
     "eps in words": (LLAMA_3 | {"rms_norm_eps": "tiny"}, "rms_norm_eps = .* must be a number"),
     "no context": (
@@ -96,7 +96,7 @@ BAD = {
     ),
     "unknown rope": (
         with_rope(rope_type="spiral"),
-        "known: default, linear, llama3, yarn, dynamic",
+        "known: default, linear, llama3, yarn, longrope",
     ),
     "rope lacks a number": (with_rope(type="linear"), "lacks factor"),
     "rope has a key too many": (
