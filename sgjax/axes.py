@@ -20,4 +20,5 @@ AXES = {
     "E": "experts",
     "V": "vocabulary",
     "L": "layers",
+    "Y": "labels of a classifier",
 }

@@ -107,6 +107,9 @@ class ServeConfig:
     dtype: Literal["auto", "float32", "bfloat16", "float16", "half", "float"] = option(
         "auto", "model", "auto: bfloat16 on accelerators, float32 on a CPU"
     )
+    is_embedding: bool = option(
+        False, "model", "give embeddings of texts, though the model could generate"
+    )
     context_length: int | None = option(
         None,
         "model",

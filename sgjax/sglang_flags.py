@@ -55,7 +55,6 @@ LATER = {
     "nccl_init_addr": Later("serving over several hosts", aliases=("dist_init_addr",)),
     "quantization": Later("quantised weights"),
     "kv_cache_dtype": Later("a quantised cache", same=("auto",)),
-    "is_embedding": Later("embeddings", same=(False,), is_flag=True),
     "enable_lora": Later("adapters", same=(False,), is_flag=True),
     "lora_paths": Later("adapters"),
     "speculative_algorithm": Later("speculative decoding"),

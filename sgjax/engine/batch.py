@@ -112,6 +112,7 @@ class StepResults:
     logprobs: np.ndarray | None = None  # f32[R], of `tokens`
     top_ids: np.ndarray | None = None  # i32[R, 20], most likely first
     top_logprobs: np.ndarray | None = None  # f32[R, 20]
+    vectors: np.ndarray | None = None  # f32[R, W], of a model that pools
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -95,6 +95,7 @@ def merge(a: Delta, b: Delta) -> Delta:
         num_cached=max(a.num_cached, b.num_cached),
         num_retractions=max(a.num_retractions, b.num_retractions),
         num_forced=max(a.num_forced, b.num_forced),
+        vector=a.vector or b.vector,
     )
 
 

@@ -248,9 +248,11 @@ class Engine:
         self._end([*waiting, *self._scheduler.abort(rid, reason)])
 
     def _request(self, submit: Submit) -> Request:
+        is_pooled = self._info.task != "generate"
         room = self._info.context_length - len(submit.prompt_ids)
-        if room <= 0:
-            raise errors.ContextTooLong(len(submit.prompt_ids), self._info.context_length - 1)
+        if room < (0 if is_pooled else 1):
+            limit = self._info.context_length - (0 if is_pooled else 1)
+            raise errors.ContextTooLong(len(submit.prompt_ids), limit)
         params = submit.params
         wanted = MAX_NEW_TOKENS if params.max_new_tokens is None else params.max_new_tokens
         seed = self._random.getrandbits(32) if params.seed is None else params.seed
@@ -260,7 +262,8 @@ class Engine:
             tokens=array("i", submit.prompt_ids),
             params=params,
             stop_ids=frozenset(stops),
-            max_new_tokens=min(wanted, room),
+            max_new_tokens=0 if is_pooled else min(wanted, room),
+            is_pooled=is_pooled,
             seed=(seed ^ seed >> 32) & 0xFFFFFFFF,
             cache_salt=submit.cache_salt,
             return_logprob=submit.return_logprob,

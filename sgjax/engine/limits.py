@@ -26,9 +26,13 @@ class Limits:
     max_pages_per_request: int
     """Columns of the page tables."""
     max_queued: int
+    has_whole_texts: bool = False
+    """Whether a prompt must be computed in one step, for which max_step_tokens has room."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
+            if field.type is bool:
+                continue
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{field.name} must be an integer of at least 1, not {value!r}.")

@@ -1,16 +1,20 @@
 """What front and engine say to each other, in one process or over a socket (msgpack)."""
 
 from array import array
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from sgjax.engine.request import FinishReason
 from sgjax.sampling_params import SamplingParams
 
+Task = Literal["generate", "embed", "classify"]
+"""What a model does with a prompt."""
+
 
 class Submit(msgspec.Struct, tag=True, frozen=True):
-    """Generate: token ids in, Deltas out, the last with a finish reason."""
+    """A prompt's token ids in, Deltas out, the last with a finish reason. A model that pools gives
+    one, with a vector."""
 
     rid: str
     prompt_ids: array
@@ -72,6 +76,8 @@ class Delta(msgspec.Struct, tag=True, frozen=True):
     num_retractions: int = 0
     num_forced: int = 0
     """Output tokens that were not drawn, since the grammar left no choice."""
+    vector: bytes = b""
+    """What a model that pools makes of the prompt: float32, in this machine's order."""
 
 
 class Tokens(msgspec.Struct, tag=True, frozen=True):
@@ -142,7 +148,10 @@ class EngineInfo(msgspec.Struct, frozen=True):
     eos_ids: list[int]
     dtype: str
     device: str
-    default_sampling: dict[str, float]
+    task: Task = "generate"
+    labels: list[str] = []
+    """Of a classifier: what each number of a vector is the score of."""
+    default_sampling: dict[str, float] = {}
     """What generation_config.json says of temperature, top_p, top_k, min_p, repetition_penalty."""
 
 

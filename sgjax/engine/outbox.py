@@ -56,6 +56,7 @@ class Outbox:
             finish=output.finish,
             logprobs=output.logprobs,
             prompt_logprobs=output.prompt_logprobs,
+            vector=output.vector,
             num_cached=request.num_cached,
             num_retractions=request.num_retractions,
             num_forced=request.num_forced,

@@ -36,6 +36,7 @@ class Plan:
         self._long_left = limits.max_step_tokens
         self._num_tokens = 0
         self._has_prefill = False
+        self._has_whole_texts = limits.has_whole_texts
 
     @property
     def is_empty(self) -> bool:
@@ -117,9 +118,11 @@ class Plan:
         first = _first_logits(request, start)
         if first is not None:
             end = min(end, first + self._logits_left)
-            if not request.max_new_tokens:
+            if not (request.max_new_tokens or request.is_pooled):
                 # Nothing is sampled from the last prompt token: it gets a row without logits.
                 end = min(end, known - 1)
+        if self._has_whole_texts and end < known:
+            return None
         whole = end - end % self._page_size
         if end < known and whole > start:
             end = whole
@@ -174,4 +177,4 @@ def _first_logits(request: Request, start: int) -> int | None:
     wanted = request.logits_wanted_from
     if wanted is not None and start < request.num_prompt - 1:
         return max(start, wanted)
-    return request.num_known - 1 if request.max_new_tokens else None
+    return request.num_known - 1 if request.max_new_tokens or request.is_pooled else None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from sgjax.constrained.matcher import GrammarFault
 from sgjax.engine.batch import Batch, Row, StepResults
 from sgjax.engine.messages import Logprobs
@@ -173,6 +175,8 @@ class Reader:
     def _read(self, row: Row, results: StepResults, tokens: list[int], first: int) -> Output | None:
         """Reads a row of known tokens; `first` is its first entry."""
         request, of_prompt, own = row.request, None, None
+        if results.vectors is not None:
+            return self._book_vector(row, results.vectors, first)
         if row.num_logits > row.samples:
             of_prompt = prompt_logprobs(row, results, first)
             request.num_prompt_logprobs += row.num_logits - row.samples
@@ -195,6 +199,14 @@ class Reader:
         if finish is not None:
             self._finish(request, finish)
         return finish
+
+    def _book_vector(self, row: Row, vectors: np.ndarray, entry: int) -> Output | None:
+        """Gives a request what the model made of its prompt, which ends it."""
+        if not row.num_logits:
+            return None
+        finish = FinishReason("stop")
+        self._finish(row.request, finish)
+        return Output(row.request, [], finish, vector=vectors[entry].tobytes())
 
     def _book_prompt(self, row: Row, of_prompt: Logprobs | None) -> Output | None:
         """A row that gave no token ends its request only if none is wanted."""

@@ -45,6 +45,8 @@ class Request:
     top_logprobs: int = 0
     is_streamed: bool = True
     """Whether its tokens are told as they come."""
+    is_pooled: bool = False
+    """Whether a vector is wanted of its prompt, and no tokens."""
     grammar: Any = None
     """A Matcher that has taken in all known outputs; None: everything may be drawn."""
 

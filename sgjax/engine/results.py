@@ -24,6 +24,8 @@ class Output(NamedTuple):
     """Of `token_ids`, if asked for."""
     prompt_logprobs: Logprobs | None = None
     """Of the prompt tokens that follow those reported before: from logprob_start + 1 on."""
+    vector: bytes = b""
+    """Of the prompt, if it is pooled."""
 
 
 NOT_FINITE = (

@@ -28,6 +28,8 @@ class LaunchedStep:
     batch: Batch
     tokens: Any = None
     """An array, or None where nothing was drawn."""
+    vectors: Any = None
+    """An array, of a model that pools."""
     logprobs: Logprobs | None = None
     has_undrawn: bool = False
     """Whether it has rows of requests with grammars, whose logits are held."""
@@ -39,6 +41,8 @@ class LaunchedStep:
         return self.tokens is None or self.tokens.is_ready()
 
     def read(self) -> StepResults:
+        if self.vectors is not None:
+            return _pooled(np.asarray(self.vectors)[: self.batch.num_logits])
         if self.tokens is None:
             return StepResults(np.zeros(0, np.int32))
         outputs = self.tokens, *(self.logprobs or ())
@@ -115,13 +119,16 @@ class ModelRunner:
             self._params.set(request)
             if request.params.has_penalties:
                 self._restart_seen(request)
-        wants = self._params.wants(batch)
+        wants = Wants(0) if self._model.pools else self._params.wants(batch)
         variant = Variant.GENERAL if wants & Wants.CHANCE else Variant.GREEDY
         bucket = pick(self._compiled_buckets(variant), batch)
         self._write_tables(batch.table_updates[:, bucket.num_updates(self._shape.page_size) :])
         logits = self._forward(batch, bucket)
         if not batch.num_logits:
             return LaunchedStep(batch)
+        if self._model.pools:
+            logits.copy_to_host_async()
+            return LaunchedStep(batch, vectors=logits)
         biased = self._biased(logits, _biases(batch)) if wants & Wants.BIAS else logits
         tokens = self._sample(biased, variant)
         logprobs = None
@@ -172,6 +179,9 @@ class ModelRunner:
         if bucket is None:
             return False
         logits = self._forward(Batch.of([]), bucket)
+        if self._model.pools:
+            jax.block_until_ready(logits)
+            return True
         for variant in Variant:
             tokens = self._sample(logits, variant)
             logprobs = self.programs["logprobs", bucket.num_logits](logits, tokens)
@@ -247,11 +257,7 @@ class ModelRunner:
         return (bucket for bucket in self._buckets if self._has(bucket, variant))
 
     def _has(self, bucket: Bucket, variant: Variant) -> bool:
-        count = bucket.num_logits
-        keys: list[Key] = [("forward", bucket), ("sample", count, variant)]
-        keys += [("logprobs", count), ("bias", count)]
-        keys += [("hold", count)] * self.blueprint.has_grammars
-        return all(key in self.programs for key in keys)
+        return all(key in self.programs for key in self.blueprint.step_keys(bucket, variant))
 
     def _compiled_draw_sizes(self) -> list[int]:
         """Those that tokens of grammars can be drawn in, smallest first."""
@@ -263,11 +269,12 @@ class ModelRunner:
 
     def _load(self, batch: Batch, bucket: Bucket) -> None:
         """Sends the device what it must know of the step, in one piece."""
-        of_sampler = pack_sample(batch, bucket, self._shape, self._params)
-        of_forward = pack_forward(batch, bucket, self._shape)
-        vector = np.zeros(padded(len(of_sampler) + len(of_forward)), np.int32)
-        vector[: len(of_sampler)] = of_sampler
-        vector[len(of_sampler) :][: len(of_forward)] = of_forward
+        of_forward = self.blueprint.forward_part(bucket)
+        vector = np.zeros(padded(of_forward.stop), np.int32)
+        vector[of_forward] = pack_forward(batch, bucket, self._shape)
+        if not self._model.pools:
+            of_sampler = slice(of_forward.start)
+            vector[of_sampler] = pack_sample(batch, bucket, self._shape, self._params)
         inbox = self.programs["load", len(vector)](self._state.inbox, vector)
         self._state = dataclasses.replace(self._state, inbox=inbox)
 
@@ -310,6 +317,12 @@ class ModelRunner:
             values[: len(piece)] = [value for _, _, value in piece]
             logits = self.programs["bias", num_logits](logits, rows, tokens, values)
         return logits
+
+
+def _pooled(vectors: np.ndarray) -> StepResults:
+    """Vectors; the token of one that is not finite is -1."""
+    tokens = np.where(np.isfinite(vectors).all(axis=1), 0, -1).astype(np.int32)
+    return StepResults(tokens, vectors=vectors)
 
 
 def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:

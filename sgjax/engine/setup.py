@@ -17,7 +17,7 @@ from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_r
 from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.costs import step_cost
 from sgjax.engine.grammars import Grammars
-from sgjax.engine.messages import EngineInfo, Progress
+from sgjax.engine.messages import EngineInfo, Progress, Task
 from sgjax.engine.pace import Pace
 from sgjax.engine.runner import ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
@@ -73,7 +73,9 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     if devices[0].platform == "gpu":
         announce_triton_dialect()
     folder = resolve(config.model_path, config.revision)
-    family, cfg = read_model_config(folder, context_length=config.context_length)
+    family, cfg = read_model_config(
+        folder, context_length=config.context_length, is_embedding=config.is_embedding
+    )
     cfg = cfg.for_tp(config.tp_size)
     dtype = _dtype(config, devices[0])
     attention = None if config.attention_backend == "auto" else config.attention_backend
@@ -89,9 +91,20 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     make_kv = functools.partial(init_kv, cfg, dtype=dtype, mesh=mesh)
     shape = _cache_shape(config, cfg, dtype, devices)
     max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
+    if cfg.needs_whole_texts:
+        max_tokens = max(max_tokens, cfg.context_length)
     sizes = _bucket_sizes(config, cfg, devices[0])
     buckets = make_buckets(sizes, max_rows=shape.num_slots, max_tokens=max_tokens)
-    model = Model(functools.partial(decoder.forward, graphdef), params, make_kv, cfg.vocab_size)
+    if cfg.pooling is not None:  # nobody decodes
+        buckets = [bucket for bucket in buckets if not bucket.only_decode]
+    model = Model(
+        functools.partial(decoder.forward, graphdef),
+        params,
+        make_kv,
+        vocab_size=cfg.vocab_size,
+        num_outputs=cfg.num_outputs,
+        pools=cfg.pooling is not None,
+    )
     runner = ModelRunner(
         model,
         shape,
@@ -100,7 +113,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
         traces=Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets),
-        has_grammars=_has_grammars(config),
+        has_grammars=_has_grammars(config, cfg),
     )
     limits = Limits(
         num_pages=shape.num_pages,
@@ -112,8 +125,10 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         context_length=cfg.context_length,
         max_pages_per_request=shape.max_pages_per_request,
         max_queued=_MAX_QUEUED,
+        has_whole_texts=cfg.needs_whole_texts,
     )
-    cache = PrefixCache(limits.num_pages, limits.page_size, enabled=not config.disable_radix_cache)
+    is_cached = not (config.disable_radix_cache or cfg.needs_whole_texts)
+    cache = PrefixCache(limits.num_pages, limits.page_size, enabled=is_cached)
     scheduler = Scheduler(
         limits,
         cache,
@@ -124,19 +139,19 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         jumps=not config.disable_jump_forward,
     )
     info = _info(config, cfg, folder, shape, dtype, devices)
-    grammars = _grammars(config, runner, scheduler, info)
+    grammars = _grammars(config, runner, scheduler, info) if _has_grammars(config, cfg) else None
     return Setup(runner, scheduler, info, _pace(config, cfg, buckets), grammars)
 
 
-def _has_grammars(config: ServeConfig) -> bool:
+def _has_grammars(config: ServeConfig, cfg: ModelConfig) -> bool:
+    if cfg.pooling is not None:
+        return False
     return config.grammar_backend != "none" and not config.skip_tokenizer_init
 
 
 def _grammars(
     config: ServeConfig, runner: ModelRunner, scheduler: Scheduler, info: EngineInfo
-) -> Grammars | None:
-    if not _has_grammars(config):
-        return None
+) -> Grammars:
     folder = resolve(config.tokenizer_path or config.model_path, config.revision)
 
     def read_tokenizer() -> str:
@@ -155,7 +170,8 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
 def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
     """Layers with a window read prefixes row by row; without the tree there are none to share."""
     sizes = sizing.bucket_sizes(device)
-    if config.disable_radix_cache or all(cfg.window(i) for i in range(cfg.num_layers)):
+    has_tree = not (config.disable_radix_cache or cfg.needs_whole_texts)
+    if not has_tree or all(cfg.window(i) for i in range(cfg.num_layers)):
         return dataclasses.replace(sizes, shared_from=None)
     return sizes
 
@@ -166,7 +182,7 @@ def _sharing(buckets: list[Bucket], shape: CacheShape) -> Sharing | None:
 
 
 def _pace(config: ServeConfig, cfg: ModelConfig, buckets: list[Bucket]) -> Pace | None:
-    if not config.max_itl_ratio:
+    if not config.max_itl_ratio or cfg.pooling is not None:
         return None
     sizes = {bucket.num_tokens for bucket in buckets if not bucket.only_decode}
     return Pace(cost=step_cost(cfg), sizes=sorted(sizes), max_ratio=config.max_itl_ratio)
@@ -210,8 +226,16 @@ def _info(
         eos_ids=list(generation.eos_ids),
         dtype=dtype.name,
         device=devices[0].device_kind,
+        task=_task(cfg),
+        labels=list(cfg.pooling.labels) if cfg.pooling else [],
         default_sampling=dict(generation.sampling),
     )
+
+
+def _task(cfg: ModelConfig) -> Task:
+    if cfg.pooling is None:
+        return "generate"
+    return "classify" if cfg.pooling.labels else "embed"
 
 
 def _num_threads() -> int:

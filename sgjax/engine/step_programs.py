@@ -29,12 +29,15 @@ _FEW_ROWS = 64
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model as a plain function of plain arrays: forward(params, kv, step) -> (logits, kv)."""
+    """A model as a plain function of plain arrays: forward(params, kv, step) -> (logits, kv), where
+    one that pools gives a vector of `num_outputs` in the place of a token's logits."""
 
     forward: Callable[..., Any]
     params: Any
     init_kv: Callable[[int], list[LayerKV]]
     vocab_size: int
+    num_outputs: int
+    pools: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,8 @@ class StepPrograms:
     ("hold", num_logits)                keeps the logits of tokens that are drawn later
     ("take", num_logits), ("draw", num_logits)      from kept logits to tokens that grammars allow
     ("logprobs", num_logits), ("bias", num_logits), "tables", "seen"    what a step needs rarely
+
+    A model that pools has no more than "load", "forward" and "tables".
     """
 
     model: Model
@@ -83,13 +88,21 @@ class StepPrograms:
     def serving_keys(self) -> list[Key]:
         """The smallest closed set: with these, every step can run."""
         last = self.buckets[-1]
-        count = last.num_logits
-        keys: list[Key] = [("forward", last), *(("sample", count, variant) for variant in Variant)]
-        keys += [("load", size) for size in self.inbox_sizes]
-        keys += [("logprobs", count), ("bias", count), "tables", "seen"]
+        keys: list[Key] = [("load", size) for size in self.inbox_sizes]
+        keys += [key for variant in Variant for key in self.step_keys(last, variant)]
+        keys += ["tables"] + ["seen"] * (not self.model.pools)
         if self.has_grammars:
-            keys += [("hold", count), *self.draw_keys(self.draw_sizes[-1])]
+            keys += self.draw_keys(self.draw_sizes[-1])
         return list(dict.fromkeys(keys))
+
+    def step_keys(self, bucket: Bucket, variant: Variant) -> list[Key]:
+        """What a step of this size needs."""
+        keys: list[Key] = [("forward", bucket)]
+        if not self.model.pools:
+            count = bucket.num_logits
+            keys += [("sample", count, variant), ("logprobs", count), ("bias", count)]
+            keys += [("hold", count)] * self.has_grammars
+        return keys
 
     def draw_keys(self, count: int) -> list[Key]:
         """What tokens of so many requests with grammars are drawn by."""
@@ -125,7 +138,7 @@ class StepPrograms:
             kv=self.model.init_kv(self.shape.num_cache_slots),
             tables=make((slots, self.shape.max_pages_per_request), jnp.int32),
             last_tokens=make((slots,), jnp.int32),
-            seen=make((slots, self.model.vocab_size), jnp.int16),
+            seen=make((slots * (not self.model.pools), self.model.vocab_size), jnp.int16),
             inbox=make((self.inbox_sizes[-1],), jnp.int32),
             outbox=make((self._logits_sizes[0],), jnp.int32),
             unread=make((self._logits_sizes[0],), jnp.int32),
@@ -142,7 +155,8 @@ class StepPrograms:
     def sources(self, state: DeviceState) -> dict[Key, Source]:
         """How each is lowered and compiled, for the shapes of a state."""
         given = jax.tree.map(_abstract, vars(state))
-        return dict(itertools.chain(self._forward(given), self._sample(given), self._small(given)))
+        found = dict(itertools.chain(self._forward(given), self._load(given)))
+        return found if self.model.pools else found | dict(self._of_tokens(given))
 
     @property
     def _replicated(self) -> NamedSharding:
@@ -214,17 +228,21 @@ class StepPrograms:
     def draw_vector_size(self, count: int) -> int:
         return padded(sample_layout(count).size)
 
-    def _small(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
-        ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
-        floats = self._input(jnp.float32, PIECE)
+    def _load(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+        ints = self._input(jnp.int32, PIECE)
         for size in self.inbox_sizes:
             vector = self._input(jnp.int32, size)
             yield self._plain(("load", size), load_inbox, given["inbox"], vector, donate=0)
+        yield self._plain("tables", update_tables, given["tables"], ints, ints, donate=0)
+
+    def _of_tokens(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+        yield from self._sample(given)
+        ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
+        floats = self._input(jnp.float32, PIECE)
         for count in self._logits_sizes:
             x = self._logits(count)
             yield self._plain(("logprobs", count), logprobs_of, x, given["outbox"])
             yield self._plain(("bias", count), sampler.add_bias, x, ints, ints, floats)
-        yield self._plain("tables", update_tables, given["tables"], ints, ints, donate=0)
         slot, is_first = self._input(jnp.int32), self._input(jnp.bool_)
         of_slot = given["seen"], slot, is_first, ints, counts
         yield self._plain("seen", sampler.restart_seen, *of_slot, donate=0)
@@ -235,7 +253,7 @@ class StepPrograms:
         return sorted({bucket.num_logits for bucket in self.buckets}, reverse=True)
 
     def _logits(self, count: int) -> jax.ShapeDtypeStruct:
-        return self._input(jnp.float32, count, self.model.vocab_size)
+        return self._input(jnp.float32, count, self.model.num_outputs)
 
     def _plain(
         self, key: Key, function: Callable[..., Any], *given: Any, donate: Donate = ()

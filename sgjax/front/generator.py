@@ -18,6 +18,7 @@ from sgjax.front.piece import Piece
 from sgjax.front.request import (
     GenerationRequest,
     check_params,
+    check_task,
     fit,
     seed_of_sample,
 )
@@ -166,6 +167,8 @@ class Generator:
         num_samples = sum(request.params.n for request in requests)
         self._ledger.take(num_samples)
         try:
+            for request in requests:
+                check_task(request, self.client.info)
             prompts = [await self._read(request) for request in requests]
             samples = [
                 sample

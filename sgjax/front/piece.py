@@ -20,6 +20,8 @@ class Piece:
     num_cached: int = 0
     num_retractions: int = 0
     num_forced: int = 0
+    vector: bytes = b""
+    """Of the prompt, if it was pooled: float32."""
 
     def extend(self, later: "Piece") -> None:
         """Takes in the piece that follows, in place: one that took in all is the whole output."""
@@ -31,6 +33,7 @@ class Piece:
         self.num_cached = max(self.num_cached, later.num_cached)
         self.num_retractions = max(self.num_retractions, later.num_retractions)
         self.num_forced = max(self.num_forced, later.num_forced)
+        self.vector = self.vector or later.vector
 
     def add_prompt_logprobs(self, later: Logprobs | None) -> None:
         self.prompt_logprobs = extended(self.prompt_logprobs, later)

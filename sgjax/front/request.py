@@ -27,6 +27,8 @@ class GenerationRequest:
     """Whether the tokenizer may put a BOS before text; a chat template brings its own."""
     shown_tokens: tuple[str, ...] = ()
     """Special tokens whose text is wanted even where special tokens are skipped."""
+    is_pooled: bool = False
+    """Whether a vector is wanted of the prompt, of a model that gives these, and no text."""
     grammar_after: str | None = None
     """What binds the output begins after this text, the end of a model's thinking."""
     overflow: Literal["refuse", "cut"] = "refuse"
@@ -63,6 +65,9 @@ def fit(request: GenerationRequest, num_prompt: int, info: EngineInfo) -> Sampli
         NeverFits: the same of the cache.
     """
     params = request.params
+    if request.is_pooled:
+        _check_pooled(num_prompt, info)
+        return dataclasses.replace(params, max_new_tokens=0)
     asked = params.max_new_tokens
     cuts = request.overflow == "cut" or asked is None
     least = 1 if cuts or not asked else asked
@@ -78,6 +83,29 @@ def fit(request: GenerationRequest, num_prompt: int, info: EngineInfo) -> Sampli
     return dataclasses.replace(
         params, max_new_tokens=max_new, min_new_tokens=min(params.min_new_tokens, max_new)
     )
+
+
+def _check_pooled(num_prompt: int, info: EngineInfo) -> None:
+    if num_prompt > info.context_length:
+        raise ContextTooLong(num_prompt, info.context_length, param="input")
+    if num_prompt > info.max_total_tokens:
+        raise NeverFits(num_prompt, info.max_total_tokens)
+
+
+def check_task(request: GenerationRequest, info: EngineInfo) -> None:
+    """Raises InvalidRequest where the model does not do what is asked for."""
+    if request.is_pooled and info.task == "generate":
+        raise InvalidRequest(
+            "This model generates text and has no embeddings. Serve a model made for embeddings, "
+            "or this one with --is-embedding.",
+            param="model",
+        )
+    if not request.is_pooled and info.task != "generate":
+        routes = "/v1/embeddings" if info.task == "embed" else "/classify and /v1/rerank"
+        raise InvalidRequest(
+            f"This model generates no text: it is served to {info.task}. Ask {routes}.",
+            param="model",
+        )
 
 
 def seed_of_sample(seed: int | None, index: int) -> int | None:

@@ -71,7 +71,7 @@ class SampleStream:
                 finish = FinishReason("stop", matched=stop)
                 ids, logprobs = ids[:count], logprobs and first_entries(logprobs, count)
         counts = delta.num_cached, delta.num_retractions, delta.num_forced
-        piece = Piece(text, ids, finish, logprobs, None, *counts)
+        piece = Piece(text, ids, finish, logprobs, None, *counts, vector=delta.vector)
         for of_prompt in (self._prompt_start, delta.prompt_logprobs):
             if of_prompt is not None:
                 piece.add_prompt_logprobs(of_prompt)

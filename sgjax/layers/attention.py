@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped queries over the paged cache. https://arxiv.org/abs/2305.13245"""
+"""Self-attention with grouped queries over the paged cache. https://arxiv.org/abs/2305.13245"""
 
 import functools
 
@@ -51,6 +51,7 @@ class Attention(nnx.Module):
         self.scale = size**-0.5 if cfg.attn_scale is None else cfg.attn_scale
         self.soft_cap = cfg.attn_soft_cap
         self.clip = cfg.qkv_clip
+        self.is_causal = cfg.is_causal
 
     def __call__(
         self,
@@ -121,6 +122,7 @@ class Attention(nnx.Module):
             scale=self.scale,
             window=self.window,
             soft_cap=self.soft_cap,
+            is_causal=self.is_causal,
             only_decode=step.only_decode,
             implementation=kernels,
         )

@@ -13,6 +13,7 @@
 and kv donated; logits are float32 [R, V]. Params and kv are plain pytrees of arrays.
 """
 
+import dataclasses
 import difflib
 import importlib
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 from sgjax.errors import ConfigError
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
+from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
     "Gemma2ForCausalLM": "gemma2",
@@ -33,28 +35,46 @@ FAMILIES = {
 
 
 def find_family(architecture: str) -> Family:
-    """The family of an architecture.
+    """The family of an architecture, or of the one with the same layers that generates.
 
     Raises:
         ConfigError: for an unknown one, with the known, nearest first.
     """
-    if architecture not in FAMILIES:
+    same_layers = generator_of(architecture)
+    if architecture not in FAMILIES and same_layers not in FAMILIES:
         near = difflib.get_close_matches(architecture, FAMILIES, len(FAMILIES), cutoff=0)
         raise ConfigError(
             f"The architecture {architecture!r} is not supported. Supported: {', '.join(near)}."
         )
-    return importlib.import_module(f"sgjax.models.{FAMILIES[architecture]}").FAMILY
+    file = FAMILIES.get(architecture) or FAMILIES[same_layers]
+    return importlib.import_module(f"sgjax.models.{file}").FAMILY
 
 
 def read_model_config(
-    model_dir: str | Path, *, context_length: int | None = None
+    model_dir: str | Path, *, context_length: int | None = None, is_embedding: bool = False
 ) -> tuple[Family, ModelConfig]:
-    """Reads config.json. `context_length` asks for another than the checkpoint's.
+    """Reads config.json. `context_length` asks for another than the checkpoint's; `is_embedding`
+    for the hidden states of a model that else generates.
 
     Raises:
         ConfigError: where the file is missing, not JSON, of an unknown architecture, inconsistent,
             or has keys that its family does not know.
     """
-    hf = HFConfig.from_file(Path(model_dir) / "config.json")
+    folder = Path(model_dir)
+    hf = HFConfig.from_file(folder / "config.json")
     family = find_family(hf.architecture)
-    return family, family.config(hf).with_context_length(context_length)
+    pooling = read_pooling(hf, folder, is_embedding=is_embedding)
+    is_causal = hf.flag("is_causal", True)
+    if pooling is None and not is_causal:
+        raise hf.error("is_causal", "is supported for embeddings only: serve with --is-embedding")
+    cfg = family.config(hf).with_context_length(context_length)
+    if pooling is None:
+        return family, cfg
+    longest = read_max_length(folder) if context_length is None else None
+    return family, dataclasses.replace(
+        cfg,
+        pooling=pooling,
+        is_causal=is_causal and cfg.is_causal,
+        tie_embeddings=True,
+        context_length=min(cfg.context_length, longest or cfg.context_length),
+    )

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.embed import Embed, Positions
 from sgjax.layers.inputs import StepInputs
+from sgjax.layers.pooler import Pooler
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.norms import norm_of
 from sgjax.sharding.mesh import Placement
@@ -36,6 +37,7 @@ class Decoder(nnx.Module):
         self.block_graphdefs = nnx.static(tuple(nnx.graphdef(block) for block in self.blocks))
         self.norm = norm_of(cfg)
         self.head = None if cfg.tie_embeddings else _embed(cfg)
+        self.pooler = None if cfg.pooling is None else Pooler(cfg.pooling, cfg.d_model)
         self.embed_scale = cfg.embed_scale
         self.logit_scale = cfg.logit_scale
         self.logit_soft_cap = cfg.logit_soft_cap
@@ -51,6 +53,8 @@ class Decoder(nnx.Module):
         for layer, (graphdef, layer_kv) in enumerate(zip(self.block_graphdefs, kv, strict=True)):
             x, h, layer_kv = _run_block(graphdef, blocks[layer], x, h, layer_kv, step)
             new_kv.append(layer_kv)
+        if self.pooler is not None:
+            return self.pooler(self.norm, x, h, step), new_kv
         x, h = x[step.logit_rows], h[step.logit_rows]
         head = self.embed if self.head is None else self.head
         return self._finished(head.logits_after(self.norm, x, h, self.placement)), new_kv
@@ -78,6 +82,7 @@ def forward(
     graphdef: nnx.GraphDef, params: Params, kv: list[LayerKV], step: StepInputs
 ) -> tuple[Float[Array, "R V"], list[LayerKV]]:
     """One step: logits where they are wanted (float32), and the cache with the step's tokens in it.
+    Of a model that pools, what it makes of the texts of these tokens, in the place of logits.
 
     To be compiled by the caller, with `graphdef` bound and `kv` donated; params are an argument.
     """

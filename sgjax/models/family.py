@@ -19,6 +19,23 @@ NormKind = Literal["rms", "wide_rms", "layer", "biased_layer"]
 
 
 @dataclasses.dataclass(frozen=True)
+class Pooling:
+    """How a model that gives a vector a text, and no next token, makes it of its hidden states."""
+
+    of: Literal["last", "first", "mean"] = "last"
+    """The last token's, the first's, or the mean of all."""
+    is_normalised: bool = True
+    """Whether the vector is divided by its length."""
+    labels: tuple[str, ...] = ()
+    """Of a classifier: the vector is a score for each."""
+
+    @property
+    def needs_all_tokens(self) -> bool:
+        """Whether a text must be computed in one step."""
+        return self.of != "last"
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """A decoder's sizes. Capital letters are the axes of `sgjax/axes.py`."""
 
@@ -61,6 +78,10 @@ class ModelConfig:
     """Logits, scaled, become logit_soft_cap * tanh(logit / logit_soft_cap)."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
+    pooling: Pooling | None = None
+    """None: it generates."""
+    is_causal: bool = True
+    """Whether a token sees only those before it; else all of its text."""
     vocab_padding: int = 0
     """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 
@@ -71,6 +92,19 @@ class ModelConfig:
 
     def window(self, layer: int) -> int | None:
         return self.windows[layer] if self.windows else None
+
+    @property
+    def needs_whole_texts(self) -> bool:
+        """Whether a text must be computed in one step, and nothing of it may be cached before."""
+        is_split = self.pooling is not None and self.pooling.needs_all_tokens
+        return is_split or not self.is_causal
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the model gives for a token whose result is wanted."""
+        if self.pooling is None:
+            return self.vocab_size
+        return len(self.pooling.labels) or self.d_model
 
     def layer_rope(self, layer: int) -> RopeConfig | None:
         return self.layer_ropes[layer] if self.layer_ropes else self.rope

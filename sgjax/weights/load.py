@@ -14,7 +14,7 @@ from flax import nnx, traverse_util
 from sgjax.errors import CheckpointError
 from sgjax.layers.weight import Part, Weight
 from sgjax.models.decoder import Params, build
-from sgjax.models.family import Family, ModelConfig
+from sgjax.models.family import Family, ModelConfig, Table
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from sgjax.weights.dummy import random_weight
@@ -26,6 +26,8 @@ OnProgress = Callable[[int, int, str], None]
 
 IGNORED = ("rotary_emb.inv_freq",)
 """Endings of tensors that say nothing new, in any family: buffers that are computed here."""
+
+_PREFIX = "model."
 
 ROWS_AT_A_TIME = 256
 
@@ -89,7 +91,7 @@ class _Checkpoint:
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
         self.ignored = (*IGNORED, *family.ignored)
-        for source in sources(family.weights, cfg.num_layers):
+        for source in sources(_table(family, cfg, files), cfg.num_layers):
             if source.path in weights:
                 self.sources[source.path].append(source)
             else:
@@ -99,7 +101,7 @@ class _Checkpoint:
         """Every tensor is there, used, and of the shape that the model's sizes ask for."""
         wanted = {source.tensor: source for group in self.sources.values() for source in group}
         found = {name for name in self.files.names if not name.endswith(self.ignored)}
-        if self.cfg.tie_embeddings:
+        if self.cfg.tie_embeddings:  # or there is no head
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
         problems += [f"unknown: {name}" for name in sorted(found - wanted.keys())]
@@ -159,6 +161,19 @@ class _Checkpoint:
                 )
                 _copy(out[_cut(at, out.ndim)], source.rule.read(read, inside, self.sizes))
         return out
+
+
+def _table(family: Family, cfg: ModelConfig, files: CheckpointFiles) -> Table:
+    """The family's. Of a model without a head names may lack their common prefix, whatever the
+    architecture is called, and a classifier's scores come beside it."""
+    if cfg.pooling is None:
+        return family.weights
+    bare = not any(name.startswith(_PREFIX) for name in files.names)
+    table = {
+        name.removeprefix(_PREFIX) if bare else name: target
+        for name, target in family.weights.items()
+    }
+    return table | {"score.weight": ("pooler.score", "y d -> y d")}
 
 
 def _copy(out: np.ndarray, block: np.ndarray) -> None:

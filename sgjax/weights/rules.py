@@ -61,6 +61,7 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "g": cfg.group_size,
         "h": cfg.head_size,
         "i": cfg.head_size,
+        "y": len(cfg.pooling.labels) if cfg.pooling else 0,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
 

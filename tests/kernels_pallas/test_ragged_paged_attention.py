@@ -41,11 +41,20 @@ def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
         if case.soft_cap is not None:
             scores = case.soft_cap * np.tanh(scores / case.soft_cap)
         distance = at[length - new :, None] - at[None, :]
-        seen = (distance >= 0) & (distance < (case.window or length + 1))
+        seen = np.abs(distance) < (case.window or length + 1)
+        if case.is_causal:
+            seen &= distance >= 0
         p = np.where(seen, np.exp(scores), 0)
         out[own] = np.einsum("kgtu,ukh->tkgh", p / p.sum(-1, keepdims=True), v[slots])
         first += new
     return out
+
+
+def options_of(case: Case) -> triton_block.Options:
+    scale = case.head**-0.5
+    return triton_block.Options(
+        case.page_size, scale, case.window, case.soft_cap, case.is_causal, interpret=True
+    )
 
 
 @functools.cache
@@ -76,9 +85,7 @@ def test_the_kernels_equal_the_reference_with_the_block_sizes_of_an_h200(name):
     """A tile of 128 rows has tokens that see nothing of the tile's first block."""
     case = next(case for case in cases.SMALL if case.name == name)
     inputs, expected = reference(case)
-    options = triton_block.Options(
-        case.page_size, case.head**-0.5, case.window, case.soft_cap, interpret=True
-    )
+    options = options_of(case)
     extend = triton_extend.sizes(256, jnp.bfloat16, H200)
     decode = dataclasses.replace(triton_decode.sizes(256, jnp.bfloat16, H200), programs=1)
 
@@ -98,9 +105,7 @@ def test_query_blocks_that_are_split_equal_the_reference(case, monkeypatch):
     """Some splits have nothing to read, some nothing that all of their tokens see."""
     monkeypatch.setattr(triton_extend, "_LEAST_BLOCKS", 1)
     inputs, expected = reference(case)
-    options = triton_block.Options(
-        case.page_size, case.head**-0.5, case.window, case.soft_cap, interpret=True
-    )
+    options = options_of(case)
     M = max(1, 32 // case.group)
     programs = 4 * case.kv_heads * -(-inputs.q.shape[0] // M)
     sizes = triton_extend.Sizes(rows=32, block=16, programs=programs)

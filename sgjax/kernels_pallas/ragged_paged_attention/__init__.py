@@ -56,13 +56,16 @@ def ragged_paged_attention(
     scale: float,
     window: int | None = None,
     soft_cap: float | None = None,
+    is_causal: bool = True,
     only_decode: bool = False,
     implementation: str | None = None,
 ) -> Float[Array, "T K G H"]:
-    """Causal attention of every new token to its row's cache, up to and including itself.
+    """Attention of every new token to its row's cache, up to and including itself; to all of it
+    where not `is_causal`: then a row's new tokens are all that it has, and none are shared.
 
-    `window` lets a token see itself and the window - 1 tokens before it; shared prefixes are not
-    used then, since rows of different lengths see different parts. `soft_cap` makes scores
+    `window` lets a token see itself and the window - 1 tokens before it (and, where not causal,
+    after it); shared prefixes are not used then, since rows of different lengths see different
+    parts. `soft_cap` makes scores
     soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
     zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
@@ -84,5 +87,6 @@ def ragged_paged_attention(
         scale=scale,
         window=window,
         soft_cap=soft_cap,
+        is_causal=is_causal,
         only_decode=only_decode,
     )

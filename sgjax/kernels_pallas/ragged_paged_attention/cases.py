@@ -30,6 +30,7 @@ class Case:
     page_size: int = 16
     window: int | None = None
     soft_cap: float | None = None
+    is_causal: bool = True
     S: int | None = None
     T: int | None = None
     C: int | None = None
@@ -65,6 +66,7 @@ class Case:
             "scale": self.head**-0.5,
             "window": self.window,
             "soft_cap": self.soft_cap,
+            "is_causal": self.is_causal,
             "only_decode": self.only_decode,
         }
 
@@ -89,6 +91,9 @@ SMALL = (
     Case("extend in a short window", extend=((0, 100), (90, 70)), window=10, page_size=64),
     Case("extend in a long window", extend=((150, 90),), window=100, kv_heads=1, group=1),
     Case("extend a row that waits", extend=((40, 0), (3, 4)), S=4, T=16, group=8),
+    Case("whole texts", (1,), ((0, 90), (0, 2), (0, 64)), S=8, T=180, is_causal=False),
+    Case("whole texts in a window", (1,), ((0, 90), (0, 150)), window=9, is_causal=False),
+    Case("whole texts in a long window", (), ((0, 200),), window=70, group=1, is_causal=False),
     Case("mixed", (40, 1, 16), ((0, 20), (37, 9)), S=8, T=48, soft_cap=2.0, page_size=1),
     Case("mixed in a window", (40, 100), ((0, 20), (70, 33)), window=24, group=16, head=32),
     Case("mixed in tables of one page", (7, 1), ((0, 12), (3, 2)), C=1, T=24),

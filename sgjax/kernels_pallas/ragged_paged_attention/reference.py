@@ -30,6 +30,8 @@ class Tiles:
     tables: Int32[Array, "W C"]
     first: Int32[Array, "W"]
     count: Int32[Array, "W"]
+    length: Int32[Array, "W"]
+    """Of the row's cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +42,19 @@ class Options:
     scale: float
     window: int | None
     soft_cap: float | None
+    is_causal: bool = True
 
 
 def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "W M K G H"]:
     """Attention of every tile to its row's cache; float32, zero past a tile's count."""
     W, M, K, G, H = tiles.q.shape
-    end = tiles.first + tiles.count  # positions [start, end) are seen by some token of the tile
+    # Positions [start, end) are seen by some token of the tile.
+    end = tiles.first + tiles.count if options.is_causal else tiles.length
     start = jnp.zeros_like(end)
     if options.window is not None:
         start = jnp.maximum(tiles.first - options.window + 1, 0)
+        if not options.is_causal:
+            end = jnp.minimum(tiles.first + tiles.count + options.window - 1, end)
     q = (tiles.q.astype(jnp.float32) * options.scale).transpose(0, 2, 3, 1, 4)
     q = q.reshape(W, K, G * M, H)
     position = jnp.tile(tiles.first[:, None] + jnp.arange(M)[None], (1, G))
@@ -65,9 +71,11 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
         scores = jnp.einsum("WKMH,WBKH->WKMB", q, keys, precision="highest")
         if options.soft_cap is not None:
             scores = options.soft_cap * jnp.tanh(scores / options.soft_cap)
-        seen = at[None] <= position[:, :, None]
+        last = position if options.is_causal else jnp.broadcast_to(end[:, None] - 1, position.shape)
+        seen = at[None] <= last[:, :, None]
         if options.window is not None:
             seen &= at[None] > position[:, :, None] - options.window
+            seen &= at[None] < position[:, :, None] + options.window
         scores = jnp.where(seen[:, None], scores, NEVER)
         new_top = jnp.maximum(top, scores.max(-1))
         p = jnp.exp(scores - new_top[..., None])
@@ -99,6 +107,7 @@ def decode(q: Array, k: Array, v: Array, rows, options: Options) -> Float[Array,
         tables=_tables(rows, options)[:n],
         first=rows.lengths[:n] - 1,
         count=(jnp.arange(n) < rows.num_decode).astype(jnp.int32),
+        length=rows.lengths[:n],
     )
     out = attend(tiles, k, v, options)[:, 0].astype(q.dtype)
     return jnp.pad(out, ((0, q.shape[0] - n), (0, 0), (0, 0), (0, 0)))
@@ -127,6 +136,7 @@ def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> 
             tables=rows.tables[row][None],
             first=blocks.position[i][None],
             count=count[None],
+            length=rows.lengths[row][None],
         )
         new = attend(tiles, k, v, options)[0].astype(out.dtype)
         old = lax.dynamic_slice_in_dim(out, token, M)
@@ -137,8 +147,10 @@ def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> 
     return lax.fori_loop(0, num_blocks, tile, jnp.pad(out, padding))[:T]
 
 
-def ragged_paged_attention(q, k, v, rows, *, page_size, scale, window, soft_cap, only_decode):
+def ragged_paged_attention(
+    q, k, v, rows, *, page_size, scale, window, soft_cap, only_decode, is_causal=True
+):
     """The contract in plain JAX. Accumulates in float32 whatever the inputs are."""
-    options = Options(page_size, scale, window, soft_cap)
+    options = Options(page_size, scale, window, soft_cap, is_causal)
     out = decode(q, k, v, rows, options)
     return out if only_decode else extend(out, q, k, v, rows, options)

@@ -26,6 +26,7 @@ def ragged_paged_attention(
     window,
     soft_cap,
     only_decode,
+    is_causal=True,
     kind=None,
     interpret=False,
 ):
@@ -40,7 +41,7 @@ def ragged_paged_attention(
             "for all three. Cast q, or keep the cache in the dtype of the activations."
         )
     kind = kind or device_kind()
-    options = tb.Options(page_size, scale, window, soft_cap, interpret)
+    options = tb.Options(page_size, scale, window, soft_cap, is_causal, interpret)
     row_bytes = next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:

@@ -74,7 +74,7 @@ def extend(
     blocks = query_blocks(rows, T, M)
     splits = num_splits(T, K, M, sizes.programs)
     runs = blocks.token, blocks.count
-    inputs = (q, k, v, rows.tables, blocks.row, blocks.position, *runs)
+    inputs = (q, k, v, rows.tables, rows.lengths, blocks.row, blocks.position, *runs)
     compiled = plgpu.CompilerParams(num_warps=sizes.warps, num_stages=sizes.stages)
     call = functools.partial(
         pl.pallas_call,
@@ -129,6 +129,7 @@ def _kernel(
     k_ref,
     v_ref,
     tables_ref,
+    lengths_ref,
     row_ref,
     position_ref,
     token_ref,
@@ -139,12 +140,14 @@ def _kernel(
     sizes,
     options,
 ):
-    # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   row, position, ...: i32[Q]
+    # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   lengths: i32[S]
+    # row, position, token, count: i32[Q]
     # refs, one split: zeros and out [T, K, G, H]
     # refs, several:   out f32[splits, T, K, G, H], lse f32[splits, T, K, G]
     head, split = pl.program_id(0), pl.program_id(2)
     block = pl.num_programs(1) - 1 - pl.program_id(1)  # a row's later blocks take longer: first
     row, position, count = row_ref[block], position_ref[block], count_ref[block]
+    end = position + count if options.is_causal else lengths_ref[row]
     cache = tb.Cache(
         k_ref,
         v_ref,
@@ -152,7 +155,7 @@ def _kernel(
         row,
         head,
         options.first_seen(position),
-        position + count - 1,
+        end - 1,
         options.page_size,
     )
 
@@ -185,19 +188,18 @@ def _attend(q, cache, position, count, run, part, sizes, options):
 
     def cut(j, state):
         at = j * N + jnp.arange(N)
-        seen = at[None, :] <= (position + run.t)[:, None]
+        last_seen = position + run.t if options.is_causal else jnp.full_like(run.t, cache.last)
+        seen = at[None, :] <= last_seen[:, None]
         if options.window is not None:
             seen &= at[None, :] > (position + run.t - options.window)[:, None]
+        if options.window is not None and not options.is_causal:
+            seen &= at[None, :] < (position + run.t + options.window)[:, None]
         return tb.take_in(state, q, cache, at, seen, options)
 
     # Blocks [first, a) are cut by the window, [a, b) whole for all tokens, [b, last) cut by
-    # causality. In a window shorter than the run no block is whole, and a == b.
-    end = position + count
-    first, last = lax.div(cache.first, N), pl.cdiv(end, N)
-    a = first
-    if options.window is not None:
-        a = jnp.minimum(pl.cdiv(options.first_seen(end - 1), N), last)
-    b = jnp.maximum(lax.div(position + 1, N), a)
+    # causality, or by the window and the row's end. In a window shorter than the run no block is
+    # whole, and a == b.
+    first, last, a, b = _blocks(cache, position, count, N, options)
     if part is not None:
         split, splits = part
         each = jnp.maximum(pl.cdiv(last - first, splits), _LEAST_BLOCKS)
@@ -208,6 +210,25 @@ def _attend(q, cache, position, count, run, part, sizes, options):
         state = lax.fori_loop(first, a, cut, state)
     state = lax.fori_loop(a, b, whole, state)
     return lax.fori_loop(b, last, cut, state)
+
+
+def _blocks(cache, position, count, N: int, options):
+    """Where the blocks of cached tokens that a query block sees begin and end; of these, where
+    those begin and end that all its tokens see whole."""
+    end = position + count
+    first, last = lax.div(cache.first, N), pl.cdiv(cache.last + 1, N)
+    a = first
+    if options.window is not None:
+        a = pl.cdiv(options.first_seen(end - 1), N)
+    if options.is_causal:
+        b = lax.div(position + 1, N)
+    elif options.window is None:
+        b = lax.div(cache.last + 1, N)
+    else:
+        last = jnp.minimum(last, pl.cdiv(end - 1 + options.window, N))
+        b = jnp.minimum(lax.div(cache.last + 1, N), lax.div(position + options.window, N))
+    a = jnp.minimum(a, last)
+    return first, last, a, jnp.maximum(b, a)
 
 
 def _combine(part_ref, lse_ref, token_ref, count_ref, _, out_ref, *, M):

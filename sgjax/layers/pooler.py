@@ -1,0 +1,68 @@
+"""From the hidden states of a text's tokens to one vector."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int32
+
+from sgjax.kernels_pallas.product import product
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.layers.inputs import StepInputs
+from sgjax.layers.norm import Norm
+from sgjax.layers.weight import Weight
+from sgjax.models.family import Pooling
+
+_LEAST_LENGTH = 1e-12
+"""What vectors are divided by at least."""
+
+
+class Pooler(nnx.Module):
+    """The last token's state, the first's, or the mean of all; then scores of labels, if the model
+    has these, else its direction, if that is wanted. Float32."""
+
+    def __init__(self, pooling: Pooling, d_model: int):
+        self.pooling = pooling
+        count = len(pooling.labels)
+        self.score = Weight((count, d_model), "Y D") if count else None
+
+    def __call__(
+        self, norm: Norm, x: Float[Array, "T D"], delta: Float[Array, "T D"], step: StepInputs
+    ) -> Float[Array, "R W"]:
+        """Of the text of each token whose result is wanted. Sums are x + delta, normed."""
+        placement = step.placement
+        if self.pooling.of == "mean":
+            states = norm.after_add(x, delta, placement)[1].astype(jnp.float32)
+            pooled = _means(states, step)
+        else:
+            at = step.logit_rows
+            if self.pooling.of == "first":
+                at = step.rows.starts[_rows_of(at, step.rows)]
+            pooled = norm.after_add(x[at], delta[at], placement)[1].astype(jnp.float32)
+        if self.score is not None:
+            pooled = product(
+                pooled.astype(x.dtype),
+                self.score[...],
+                form="logits",
+                implementation=placement.kernels,
+            )
+        if self.pooling.is_normalised:
+            length = jnp.sqrt(jnp.sum(jnp.square(pooled), axis=-1, keepdims=True))
+            pooled /= jnp.maximum(length, _LEAST_LENGTH)
+        return pooled
+
+
+def _means(states: Float[Array, "T D"], step: StepInputs) -> Float[Array, "R D"]:
+    tokens = jnp.arange(len(states), dtype=jnp.int32)
+    owns = _owns(tokens, step.rows).astype(jnp.float32)
+    sums = jnp.matmul(owns, states, precision="highest")
+    means = sums / jnp.maximum(step.rows.num_tokens, 1)[:, None]
+    return means[_rows_of(step.logit_rows, step.rows)]
+
+
+def _rows_of(tokens: Int32[Array, "n"], rows: RaggedRows) -> Int32[Array, "n"]:
+    """Which row each token of the step is of."""
+    return jnp.argmax(_owns(tokens, rows), axis=0).astype(jnp.int32)
+
+
+def _owns(tokens: Int32[Array, "n"], rows: RaggedRows) -> Bool[Array, "S n"]:
+    since = tokens[None] - rows.starts[:, None]
+    return (since >= 0) & (since < rows.num_tokens[:, None])
