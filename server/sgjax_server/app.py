@@ -31,6 +31,7 @@ from sgjax_server.routes import (
     openai_completions,
     parsing,
     responses,
+    scoring,
     tokens,
 )
 from sgjax_server.service import Service
@@ -46,6 +47,7 @@ _ROUTES = (
     responses,
     messages,
     embeddings,
+    scoring,
     tokens,
     parsing,
     files,

@@ -17,6 +17,7 @@ from sgjax.front.files import tokenizer_of
 from sgjax.front.generator import Generation, Generator
 from sgjax.front.loop_thread import LoopThread
 from sgjax.front.native import Answer, NativeCall, read_call
+from sgjax.front.vectors import encoded, read_vector_call, vectors
 from sgjax.sampling_params import SamplingParams
 from sgjax.text import Tokenizer
 
@@ -169,6 +170,28 @@ class Engine:
             return self._iterate_async(self._stream(call, return_text_in_logprobs))
         return await self._thread.await_(self._whole(call, return_text_in_logprobs))
 
+    def encode(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    ) -> Any:
+        """The vector of a prompt, of a model that gives these: {"embedding", "meta_info"}; a list
+        for a list. Give either text or token ids.
+
+        Raises: as `generate`.
+        """
+        self._check_open()
+        return self._thread.run(self._encode(prompt, input_ids))
+
+    async def async_encode(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        input_ids: Sequence[int] | Sequence[Sequence[int]] | None = None,
+    ) -> Any:
+        """As `encode`, from a coroutine."""
+        self._check_open()
+        return await self._thread.await_(self._encode(prompt, input_ids))
+
     def flush_cache(self) -> bool:
         """Empties the prefix cache; False (and nothing done) while requests run or wait."""
         self._check_open()
@@ -216,6 +239,11 @@ class Engine:
                     answers[index].add(piece)
         outputs = [answer.to_dict(index) for index, answer in enumerate(answers)]
         return outputs if call.is_list else outputs[0]
+
+    async def _encode(self, prompt: Any, input_ids: Any) -> Any:
+        requests, is_list = read_vector_call(prompt, input_ids)
+        answers = encoded(await vectors(await self._generator.start(requests)))
+        return answers if is_list else answers[0]
 
     async def _stream(self, call: NativeCall, has_text: bool) -> AsyncGenerator[Output, None]:
         generation = await self._generator.start(call.requests, is_streamed=True)

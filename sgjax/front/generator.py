@@ -16,6 +16,7 @@ from sgjax.front.grammars import read_grammar
 from sgjax.front.ledger import Ledger
 from sgjax.front.piece import Piece
 from sgjax.front.request import (
+    MAX_RID_CHARS,
     GenerationRequest,
     check_params,
     check_task,
@@ -29,7 +30,6 @@ from sgjax.text import Tokenizer
 LONG_TEXT = 20_000
 """Characters from which a prompt is tokenised in a thread, so that streams go on meanwhile."""
 
-MAX_RID_CHARS = 256
 NO_INTERVAL = 1 << 30
 
 

@@ -9,6 +9,8 @@ from sgjax.engine.messages import EngineInfo
 from sgjax.errors import ContextTooLong, InvalidRequest, NeverFits
 from sgjax.sampling_params import MAX_TOP_LOGPROBS, SamplingParams
 
+MAX_RID_CHARS = 256
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GenerationRequest:

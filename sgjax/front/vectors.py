@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.generator import Generation
+from sgjax.front.native import read_call
 from sgjax.front.request import GenerationRequest
 
 
@@ -58,6 +60,38 @@ async def vectors(generation: Generation) -> list[Vector]:
                 num_tokens = len(sample.prompt.ids)
                 found[index] = Vector(values, sample.rid, num_tokens, piece.num_cached)
     return [found[index] for index in range(len(generation.samples))]
+
+
+def read_vector_call(
+    prompts: str | Sequence[str] | None,
+    input_ids: Sequence[int] | Sequence[Sequence[int]] | None,
+    *,
+    rid: str | None = None,
+) -> tuple[list[GenerationRequest], bool]:
+    """SGLang's /encode: the requests, and whether a list of answers is wanted.
+
+    Raises:
+        InvalidRequest: there is not exactly one of text and ids.
+    """
+    call = read_call(prompts, input_ids, rid=rid)
+    requests = [vector_request(each.prompt, rid=each.rid) for each in call.requests]
+    return requests, call.is_list
+
+
+def encoded(found: Sequence[Vector]) -> list[dict[str, Any]]:
+    """SGLang's form of vectors."""
+    return [
+        {
+            "embedding": vector.values.tolist(),
+            "meta_info": {
+                "id": vector.rid,
+                "prompt_tokens": vector.num_tokens,
+                "cached_tokens": vector.num_cached,
+            },
+            "index": index,
+        }
+        for index, vector in enumerate(found)
+    ]
 
 
 def shortened(vector: np.ndarray, dimensions: int | None) -> np.ndarray:

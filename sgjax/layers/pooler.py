@@ -54,7 +54,8 @@ def _means(states: Float[Array, "T D"], step: StepInputs) -> Float[Array, "R D"]
     tokens = jnp.arange(len(states), dtype=jnp.int32)
     owns = _owns(tokens, step.rows).astype(jnp.float32)
     sums = jnp.matmul(owns, states, precision="highest")
-    means = sums / jnp.maximum(step.rows.num_tokens, 1)[:, None]
+    counts = jnp.maximum(step.rows.num_tokens, 1).astype(jnp.float32)
+    means = sums / counts[:, None]
     return means[_rows_of(step.logit_rows, step.rows)]
 
 

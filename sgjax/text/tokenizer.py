@@ -77,14 +77,18 @@ class Tokenizer:
         Raises:
             InvalidRequest: the text has a lone surrogate, which is half a character.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(
-                f"The text has a lone surrogate ({text[error.start]!a}) at character "
-                f"{error.start}, which is half a character. Send valid Unicode."
-            ) from None
+        _check_unicode(text)
         return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def encode_pair(self, first: str, second: str) -> list[int]:
+        """The ids of two texts, with the special tokens that the tokenizer puts around a pair.
+
+        Raises:
+            InvalidRequest: as `encode`.
+        """
+        _check_unicode(first)
+        _check_unicode(second)
+        return self.backend.encode(first, second).ids
 
     def decode(
         self,
@@ -139,6 +143,16 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """A token's bytes as text, U+FFFD where they are no whole character."""
         return self.token_bytes(token_id).decode(errors="replace")
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"The text has a lone surrogate ({text[error.start]!a}) at character "
+            f"{error.start}, which is half a character. Send valid Unicode."
+        ) from None
 
 
 def _special_ids(

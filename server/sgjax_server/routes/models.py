@@ -58,7 +58,7 @@ async def get_model_info(service: ServiceOf) -> Response:
             "model_path": config.model_path,
             "tokenizer_path": config.tokenizer_path or config.model_path,
             "served_model_name": service.model_name,
-            "is_generation": True,
+            "is_generation": info.task == "generate",
             "architecture": info.architecture,
             "context_length": info.context_length,
             "vocab_size": info.vocab_size,

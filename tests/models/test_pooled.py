@@ -1,0 +1,197 @@
+"""Models that give a vector a text: transformers' hidden states, pooled as the checkpoint says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import sgjax
+from sgjax.errors import ConfigError, InvalidRequest
+from sgjax.models import read_model_config
+from tests.models.cases import SIZES
+
+pytestmark = pytest.mark.torch
+
+OPTIONS = {
+    "skip_tokenizer_init": True,
+    "page_size": 4,
+    "max_total_tokens": 256,
+    "max_running_requests": 4,
+    "chunked_prefill_size": 16,
+}
+TEXTS = [list(range(3, 40)), [7], [3, 4, 5, 6, 7, 8, 9, 10, 11, 60], list(range(3, 30))]
+"""Two begin alike; one has a single token."""
+TOLERANCE = 1e-5
+LAST = {"pooling_mode_lasttoken": True}
+MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
+FIRST = {"pooling_mode_cls_token": True}
+
+
+def save(cls: Any, config: transformers.PreTrainedConfig, folder: Path) -> Any:
+    torch.manual_seed(0)
+    config._attn_implementation = "eager"
+    model = cls(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(1.0 if "norm" in name else 0.0, 0.3 if weight.ndim == 1 else 0.15)
+    model.save_pretrained(folder)
+    return model
+
+
+def say_modules(folder: Path, pooling: dict[str, bool], *others: str) -> None:
+    """Writes what Sentence Transformers writes beside a model."""
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), *((name, name) for name in others)]
+    listed = [
+        {"idx": i, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(modules)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 64, **pooling})
+    )
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def states(model: Any, ids: list[int], *, is_causal: bool = True) -> np.ndarray:
+    mask = None
+    if not is_causal:
+        mask = torch.zeros(1, 1, len(ids), len(ids))
+    with torch.no_grad():
+        out = model(torch.tensor([ids]), attention_mask=mask, use_cache=False)
+    return out.last_hidden_state[0].numpy()
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+def vectors(folder: Path, texts: list[list[int]] = TEXTS, **options: Any) -> list[np.ndarray]:
+    with sgjax.Engine(model_path=str(folder), **OPTIONS | options) as engine:
+        answers = engine.encode(input_ids=texts)
+    return [np.array(answer["embedding"]) for answer in answers]
+
+
+@pytest.fixture(scope="module")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("qwen3")
+    return folder, save(transformers.Qwen3Model, transformers.Qwen3Config(**SIZES), folder)
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_the_last_tokens_state_is_the_embedding_whatever_is_cached(qwen3, tp):
+    folder, model = qwen3
+    with sgjax.Engine(model_path=str(folder), tp_size=tp, **OPTIONS) as engine:
+        for _ in range(2):
+            answers = engine.encode(input_ids=TEXTS)
+            for ids, answer in zip(TEXTS, answers, strict=True):
+                expected = unit(states(model, ids)[-1])
+                np.testing.assert_allclose(answer["embedding"], expected, atol=TOLERANCE)
+                assert answer["meta_info"]["prompt_tokens"] == len(ids)
+        assert [answer["meta_info"]["cached_tokens"] for answer in answers] == [36, 0, 8, 24]
+        longest = list(range(2, 66))
+        np.testing.assert_allclose(
+            engine.encode(input_ids=longest)["embedding"],
+            unit(states(model, longest)[-1]),
+            atol=TOLERANCE,
+        )
+        with pytest.raises(InvalidRequest, match="maximum context length is 64 tokens, but the prompt has 65"):
+            engine.encode(input_ids=[5] * 65)
+        with pytest.raises(InvalidRequest, match="generates no text"):
+            engine.generate(input_ids=[5])
+
+
+@pytest.mark.parametrize(("pooling", "of"), [(MEAN, "mean"), (FIRST, "first"), (LAST, "last")])
+@pytest.mark.parametrize("ends", [("Normalize",), ()])
+def test_modules_json_says_how_states_are_pooled(tmp_path, pooling, of, ends):
+    model = save(transformers.Qwen2Model, transformers.Qwen2Config(**SIZES), tmp_path)
+    say_modules(tmp_path, pooling, *ends)
+    for ids, found in zip(TEXTS, vectors(tmp_path), strict=True):
+        every = states(model, ids)
+        expected = {"mean": every.mean(0), "first": every[0], "last": every[-1]}[of]
+        expected = unit(expected) if ends else expected
+        np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
+
+
+def test_a_model_that_is_not_causal_sees_the_whole_text(tmp_path):
+    """As gte-Qwen2's config.json says; whole texts are computed in one step, past the chunks."""
+    config = transformers.Qwen2Config(**SIZES)
+    model = save(transformers.Qwen2ForCausalLM, config, tmp_path)
+    edit_config(tmp_path, is_causal=False)
+    for ids, found in zip(TEXTS, vectors(tmp_path, is_embedding=True), strict=True):
+        expected = unit(states(model.model, ids, is_causal=False)[-1])
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+        if len(ids) > 1:
+            assert np.abs(expected - unit(states(model.model, ids)[-1])).max() > 0.01
+    with pytest.raises(ConfigError, match="is_causal = false is supported for embeddings only"):
+        read_model_config(tmp_path)
+
+
+def test_any_decoder_gives_embeddings_when_asked(tmp_path):
+    config = transformers.LlamaConfig(**SIZES)
+    model = save(transformers.LlamaForCausalLM, config, tmp_path)
+    (found,) = vectors(tmp_path, TEXTS[:1], is_embedding=True)
+    np.testing.assert_allclose(found, unit(states(model.model, TEXTS[0])[-1]), atol=TOLERANCE)
+
+
+def test_names_without_their_prefix_are_found_whatever_the_architecture_says(qwen3, tmp_path):
+    """As Qwen3-Embedding is published: the generator's architecture, the bare model's tensors."""
+    folder, model = qwen3
+    for file in folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "config.json").unlink()
+    values = json.loads((folder / "config.json").read_text())
+    values |= {"architectures": ["Qwen3ForCausalLM"], "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    say_modules(tmp_path, LAST, "Normalize")
+    (found,) = vectors(tmp_path, TEXTS[:1])
+    np.testing.assert_allclose(found, unit(states(model, TEXTS[0])[-1]), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_a_classifier_gives_the_scores_of_its_labels(tmp_path, num_labels):
+    config = transformers.LlamaConfig(**SIZES, num_labels=num_labels, pad_token_id=0)
+    model = save(transformers.LlamaForSequenceClassification, config, tmp_path)
+    with torch.no_grad():
+        expected = model(torch.tensor([TEXTS[0]])).logits[0].numpy()
+    (found,) = vectors(tmp_path, TEXTS[:1])
+    assert found.shape == (num_labels,)
+    np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
+
+
+def test_a_generator_has_no_embeddings():
+    with (
+        sgjax.Engine(model_path="demo", max_total_tokens=256, max_running_requests=1) as engine,
+        pytest.raises(InvalidRequest, match="or this one with --is-embedding"),
+    ):
+        engine.encode("a text")
+
+
+@pytest.mark.parametrize(
+    ("pooling", "others", "message"),
+    [
+        ({"pooling_mode_max_tokens": True}, (), "asks for pooling_mode_max_tokens; supported: one"),
+        (MEAN | FIRST, (), "asks for pooling_mode_mean_tokens, pooling_mode_cls_token"),
+        (MEAN, ("Dense",), "a module of type 'Dense', which is not supported"),
+    ],
+)
+def test_what_cannot_be_pooled_is_refused(qwen3, tmp_path, pooling, others, message):
+    (tmp_path / "config.json").write_text((qwen3[0] / "config.json").read_text())
+    say_modules(tmp_path, pooling, *others)
+    with pytest.raises(ConfigError, match=message):
+        read_model_config(tmp_path)
+
+
+def test_sentence_transformers_own_limit_holds_unless_another_is_asked_for(qwen3, tmp_path):
+    (tmp_path / "config.json").write_text((qwen3[0] / "config.json").read_text())
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 32}')
+    assert read_model_config(tmp_path)[1].context_length == 32
+    assert read_model_config(tmp_path, context_length=48)[1].context_length == 48
