@@ -25,7 +25,7 @@ from sgjax.lang.place import NOWHERE, Place
 from sgjax.lang.transcript import Transcript, role_behind
 from sgjax.lang.variable import Feed, Variable
 from sgjax.lang.variables import Variables
-from sgjax.lang.work import End, Fork, Join, Mark, Said, Turn, Work, failure
+from sgjax.lang.work import Fork, Join, Mark, Said, Turn, Work, failure
 from sgjax.lang.worker import Worker, shut_down
 
 _CAN_WAIT = (Text, RoleBegin, RoleEnd, ScopeBegin)
@@ -133,28 +133,24 @@ class Executor:
 
     def sync(self) -> None:
         """Waits until all that was submitted is done, or will not be."""
-        self._release()
-        done: Future[None] = Future()
-        self._worker.queue.append(Work(Mark(done), None, NOWHERE))
-        self._wake()
-        done.result()
+        reached = Feed()
+        self._mark(reached)
+        reached.wait()
 
     def text_up_to_now(self) -> Feed:
         """Grows until all that was submitted is done."""
-        part, done = Feed(), Future[None]()
+        part, reached = Feed(), Feed()
 
         def hear(piece: str | None) -> None:
             part.put(piece or "")
 
-        def close(_: "Future[None]") -> None:
+        def close() -> None:
             self.feed.leave(hear)
             part.close(self.error)
 
-        self._release()
         self.feed.listen(hear)
-        done.add_done_callback(close)
-        self._worker.queue.append(Work(Mark(done), None, NOWHERE))
-        self._wake()
+        reached.when_closed(close)
+        self._mark(reached)
         return part
 
     @property
@@ -169,9 +165,7 @@ class Executor:
 
     def end(self) -> None:
         """Nothing more comes: who reads its text comes to the end."""
-        self._release()
-        self._worker.queue.append(Work(End(), None, NOWHERE))
-        self._wake()
+        self._mark(self.feed)
 
     def abort(self, error: BaseException) -> None:
         """Gives up what is not done, and all forks."""
@@ -180,6 +174,12 @@ class Executor:
         if not self.backend.loop.call_soon(self._worker.abort, failed):
             self.backend.loop.join()
             self._worker.abort(failed)
+
+    def _mark(self, reached: Feed) -> None:
+        """Closes it once all that was submitted is done, or will not be."""
+        self._release()
+        self._worker.queue.append(Work(Mark(reached), None, NOWHERE))
+        self._wake()
 
     def _put(self, works: Sequence[Work], roles: Sequence[str | None]) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until

@@ -21,7 +21,7 @@ class Feed:
         self._lock = threading.RLock()
         self._pieces: list[str] = []
         self._listeners: list[Listener] = []
-        self._is_closed = False
+        self.is_closed = False
         self.error: ProgramFailed | None = None
         """Why it ended before its end."""
 
@@ -33,33 +33,43 @@ class Feed:
     def put(self, piece: str) -> None:
         """Nothing, if it is closed."""
         with self._lock:
-            if not piece or self._is_closed:
+            if not piece or self.is_closed:
                 return
             self._pieces.append(piece)
-            for listener in list(self._listeners):
-                listener(piece)
+            self._tell(piece)
 
     def close(self, error: ProgramFailed | None = None) -> None:
         """The first call counts."""
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 return
-            self._is_closed, self.error = True, error
-            for listener in list(self._listeners):
-                listener(None)
+            self.error, self.is_closed = error, True
+            self._tell(None)
 
     def listen(self, listener: Listener) -> None:
         """Calls `listener` with what there is, each new piece, and None at the end."""
         with self._lock:
             if self._pieces:
                 listener("".join(self._pieces))
-            if self._is_closed:
+            if self.is_closed:
                 listener(None)
             self._listeners.append(listener)
 
     def leave(self, listener: Listener) -> None:
         with self._lock:
             self._listeners.remove(listener)
+
+    def when_closed(self, act: Callable[[], object]) -> None:
+        """Acts once it is closed."""
+        self.listen(lambda piece: act() if piece is None else None)
+
+    def wait(self) -> None:
+        """Until it is closed."""
+        if not self.is_closed:
+            closed = threading.Lock()  # a Future costs three times as much
+            closed.acquire()
+            self.when_closed(closed.release)
+            closed.acquire()
 
     def __iter__(self) -> Iterator[str]:
         """Pieces, as they come. Raises what ended it before its end."""
@@ -88,19 +98,24 @@ class Feed:
             self.leave(hear)
         self._raise()
 
+    def _tell(self, piece: str | None) -> None:
+        if self._listeners:
+            for listener in list(self._listeners):
+                listener(piece)
+
     def _raise(self) -> None:
         if self.error is not None:
             raise self.error.again()
 
 
 class Variable:
-    """A value that the program makes."""
+    """A value that the program makes. It is there once `feed` is closed."""
 
     def __init__(self, name: str):
         self.name = name
-        self.value: Future[Any] = Future()
         self.feed = Feed()
         """Its text, as it comes."""
+        self.value: Any = None
         self.meta_info: Any = None
         """The backend's words about it."""
         self.is_open = False
@@ -108,14 +123,12 @@ class Variable:
 
     def set(self, value: Any, meta_info: Any = None) -> None:
         """Nothing, if it was given up."""
-        if not self.value.done():
-            self.meta_info = meta_info
-            self.value.set_result(value)
-        self.feed.close()
+        if not self.feed.is_closed:
+            self.value, self.meta_info = value, meta_info
+            self.feed.close()
 
     def fail(self, error: ProgramFailed) -> None:
-        if not self.value.done():
-            self.value.set_exception(error)
+        """Nothing, if it has its value."""
         self.feed.close(error)
 
     def get(self) -> Any:
@@ -124,7 +137,10 @@ class Variable:
         Raises:
             ProgramFailed: there will be none.
         """
-        return value_of(self.value)
+        self.feed.wait()
+        if self.feed.error is not None:
+            raise self.feed.error.again()
+        return self.value
 
 
 def value_of(future: "Future[Any]") -> Any:
@@ -150,19 +166,19 @@ def gathered(name: str, parts: list[Variable]) -> Variable:
     lock = threading.Lock()
     num_left = len(parts)
 
-    def done(_: "Future[Any]") -> None:
+    def done() -> None:
         nonlocal num_left
         with lock:
             num_left -= 1
             is_last = num_left == 0
         if not is_last:
             return
-        errors = (part.value.exception() for part in parts)
-        if isinstance(error := next(filter(None, errors), None), ProgramFailed):
+        error = next((part.feed.error for part in parts if part.feed.error is not None), None)
+        if error is not None:
             whole.fail(error)
         else:
-            whole.set([part.value.result() for part in parts], [p.meta_info for p in parts])
+            whole.set([part.value for part in parts], [part.meta_info for part in parts])
 
     for part in parts:
-        part.value.add_done_callback(done)
+        part.feed.when_closed(done)
     return whole

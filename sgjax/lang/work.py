@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sgjax.errors import ProgramFailed
 from sgjax.lang.expressions import Expression, RoleBegin, RoleEnd
 from sgjax.lang.place import Place
-from sgjax.lang.variable import Variable
+from sgjax.lang.variable import Feed, Variable
 
 if TYPE_CHECKING:
     from sgjax.lang.worker import Worker
@@ -36,14 +36,9 @@ class Join(Expression):
 
 @dataclasses.dataclass(frozen=True)
 class Mark(Expression):
-    """Somebody waits until all before this is done."""
+    """Somebody waits until all before this is done: `reached` is closed then."""
 
-    done: "Future[None]"
-
-
-@dataclasses.dataclass(frozen=True)
-class End(Expression):
-    """Nothing more comes."""
+    reached: Feed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

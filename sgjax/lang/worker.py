@@ -25,7 +25,7 @@ from sgjax.lang.expressions import (
 from sgjax.lang.media import read_media
 from sgjax.lang.transcript import Transcript
 from sgjax.lang.variable import Feed, Variable
-from sgjax.lang.work import End, Fork, Join, Mark, Said, Turn, Work, failure
+from sgjax.lang.work import Fork, Join, Mark, Said, Turn, Work, failure
 
 
 class Worker:
@@ -64,7 +64,7 @@ class Worker:
 
     def end_with_loop(self) -> None:
         """Fails what is queued of a loop that has ended, so that nothing else touches this."""
-        if any(not isinstance(work.what, Mark | Said | End) for work in self.queue):
+        if any(not isinstance(work.what, Mark | Said) for work in self.queue):
             self._fail(shut_down())
         self._drop()
 
@@ -115,7 +115,7 @@ class Worker:
             case Join(texts):
                 for text in texts:
                     self._append(await asyncio.wrap_future(text))
-            case Said() | Mark() | End():
+            case Said() | Mark():
                 self._tell(work.what)
             case other:
                 raise InvalidProgram(f"{type(other).__name__} cannot be run.")
@@ -259,10 +259,8 @@ class Worker:
         """Tells those who wait for this place of the queue that it is reached. Who was cancelled
         does not wait."""
         match what:
-            case End():
-                self.feed.close(self.error)
-            case Mark(done) if done.set_running_or_notify_cancel():
-                done.set_result(None)
+            case Mark(reached):
+                reached.close(self.error)
             case Said(text) if text.set_running_or_notify_cancel():
                 if self.error is not None:
                     text.set_exception(self.error.again())
