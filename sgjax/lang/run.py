@@ -3,8 +3,8 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from sgjax.errors import InvalidProgram
@@ -50,7 +50,7 @@ class Run:
         """Until all calls are done, too. An error is for those who read."""
         with contextlib.suppress(Exception):
             self.go()
-        self._executor.sync()
+        self._executor.feed.wait()
 
     def go_in_thread(self) -> None:
         threading.Thread(target=self.go_to_end, name="sgjax-program", daemon=True).start()
@@ -62,23 +62,41 @@ class Run:
 
 def run_all(runs: Sequence[Run], num_threads: int, *, has_bar: bool) -> None:
     """So many at a time, to their ends."""
-    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program")
-    futures = [pool.submit(run.go_to_end) for run in runs]
-    try:
-        done = as_completed(futures)
-        if has_bar:
-            from rich.progress import track
+    left = iter(list(runs))  # threads may share a list's
 
-            done = track(done, "Programs", total=len(futures))
-        for future in done:
-            future.result()
+    def work(tell: Callable[[], object]) -> None:
+        for run in left:
+            run.go_to_end()
+            tell()
+
+    pool = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program")
+    try:
+        with _bar(len(runs)) if has_bar else contextlib.nullcontext(_nothing) as tell:
+            threads = [pool.submit(work, tell) for _ in range(num_threads)]
+            for thread in wait(threads, return_when=FIRST_EXCEPTION).done:
+                thread.result()
     except BaseException as error:  # an interrupt: nobody waits for the others
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _ in left:
+            pass
         for run in runs:
             run.abort(error)
         raise
     finally:
         pool.shutdown()
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[], object]]:
+    """Shows how many are done: each calls what it gives."""
+    from rich.progress import Progress
+
+    with Progress() as progress:
+        task = progress.add_task("Programs", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _nothing() -> None:
+    pass
 
 
 def count_threads(asked: Any, num_items: int) -> int:
