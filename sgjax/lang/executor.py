@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from sgjax.errors import InvalidProgram, ProgramFailed, UnknownVariable
-from sgjax.lang.backends.contract import Backend, TurnBackend
+from sgjax.lang.backends.contract import Backend, takes_turns
 from sgjax.lang.calls import Defaults
 from sgjax.lang.expressions import (
     Expression,
@@ -55,7 +55,7 @@ class Executor:
         self._role = parent._role if parent else None
         self._open_scopes: list[Variable] = []
         # Of an assistant's message that a TurnBackend is not yet asked for:
-        self._holds_turns = isinstance(backend, TurnBackend)
+        self._holds_turns = takes_turns(backend)
         self._held: list[Work] = []
 
     @property

@@ -29,15 +29,9 @@ class Signature:
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._others = kinds.get(inspect.Parameter.VAR_KEYWORD)
         self._named = [each for each in parameters if each.name not in (self._rest, self._others)]
-
-    @property
-    def names(self) -> list[str]:
-        return [each.name for each in self._named]
-
-    @property
-    def required(self) -> list[str]:
+        self.names = [each.name for each in self._named]
+        self.required = [each.name for each in self._named if each.default is each.empty]
         """Those without a default."""
-        return [each.name for each in self._named if each.default is each.empty]
 
     def call(self, state: ProgramState, arguments: Arguments) -> Any:
         bound = inspect.BoundArguments(self._signature, {"s": state, **arguments})  # pyright: ignore[reportArgumentType]

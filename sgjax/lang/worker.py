@@ -9,7 +9,7 @@ import collections
 from collections.abc import Callable, Sequence
 
 from sgjax.errors import EngineDead, InvalidProgram, ProgramFailed
-from sgjax.lang.backends.contract import Answer, Backend, Call, TurnBackend
+from sgjax.lang.backends.contract import Answer, Backend, Call, takes_turns
 from sgjax.lang.calls import Defaults, call_of, check_whole
 from sgjax.lang.expressions import (
     Expression,
@@ -140,7 +140,7 @@ class Worker:
     async def _say(self, works: Sequence[Work]) -> None:
         """Asks a TurnBackend for what an assistant's message says."""
         transcript, backend = self.transcript, self.backend
-        assert transcript is not None and isinstance(backend, TurnBackend)
+        assert transcript is not None and takes_turns(backend)
         parts: list[str | Call] = []
         for work in works:
             match work.what:

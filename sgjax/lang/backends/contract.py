@@ -5,7 +5,7 @@ One loop runs all programs, so a backend's calls are coroutines; cancelling one 
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from sgjax.lang.chat_template import ChatTemplate
 from sgjax.lang.choices import ChoicesDecision, ChoicesMethod
@@ -107,7 +107,6 @@ class Backend(Protocol):
         ...
 
 
-@runtime_checkable
 class TurnBackend(Protocol):
     """A backend that is asked for an assistant's message as a whole: once it has ended, or once the
     program wants to know something that is in it."""
@@ -116,3 +115,8 @@ class TurnBackend(Protocol):
         """What each call of the message answers. `parts`: what the message says, in order, behind
         the transcript, where it has begun."""
         ...
+
+
+def takes_turns(backend: Backend) -> TypeGuard[TurnBackend]:
+    """Whether a backend is a TurnBackend. (`isinstance` of a protocol costs as much as a call.)"""
+    return hasattr(backend, "turn")
