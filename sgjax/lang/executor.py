@@ -74,14 +74,15 @@ class Executor:
             InvalidProgram: it cannot stand here, and nothing of it was put there.
             EngineDead: the backend was shut down.
         """
-        parts, roles = list(leaves(expression)), [self._role]
+        parts, roles = leaves(expression), [self._role]
         for part in parts:
             roles.append(role_behind(part, roles[-1]))
             self._check(part)
         self._role = roles[-1]
-        works = [Work(part, self._variable_of(part), place) for part in parts]
-        is_urgent = self._put(works, roles)
-        if (is_urgent or self._worker.is_streamed) and not self._wake():
+        is_urgent = self._worker.is_streamed
+        for part, role in zip(parts, roles, strict=False):
+            is_urgent |= self._put(Work(part, self._variable_of(part), place), role)
+        if is_urgent and not self._wake():
             raise shut_down()
 
     def fork(self, count: int, place: Place) -> list["Executor"]:
@@ -181,17 +182,15 @@ class Executor:
         self._worker.queue.append(Work(Mark(reached), None, NOWHERE))
         self._wake()
 
-    def _put(self, works: Sequence[Work], roles: Sequence[str | None]) -> bool:
+    def _put(self, work: Work, role: str | None) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until
-        something else comes. `roles`: whose message is open before each work. False: what is there
-        can wait."""
-        is_urgent = False
-        for work, role in zip(works, roles, strict=False):
-            if self._holds_turns and role == "assistant" and isinstance(work.what, _OF_TURNS):
-                self._held.append(work)
-            else:
-                is_urgent |= self._release() or not isinstance(work.what, _CAN_WAIT)
-                self._worker.queue.append(work)
+        something else comes. `role`: whose message is open before it. False: what is there can
+        wait."""
+        if self._holds_turns and role == "assistant" and isinstance(work.what, _OF_TURNS):
+            self._held.append(work)
+            return False
+        is_urgent = self._release() or not isinstance(work.what, _CAN_WAIT)
+        self._worker.queue.append(work)
         return is_urgent
 
     def _release(self) -> bool:

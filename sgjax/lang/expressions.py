@@ -6,7 +6,7 @@ s += user("Name a fruit: ") + assistant(gen("fruit", max_tokens=4))
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
@@ -137,13 +137,11 @@ def as_expression(value: Any) -> Expression:
     )
 
 
-def leaves(expression: Expression) -> Iterator[Expression]:
+def leaves(expression: Expression) -> list[Expression]:
     """All parts that are no group, in order."""
-    if isinstance(expression, Group):
-        for part in expression.parts:
-            yield from leaves(part)
-    else:
-        yield expression
+    if not isinstance(expression, Group):
+        return [expression]
+    return [leaf for part in expression.parts for leaf in leaves(part)]
 
 
 def read_dtype(dtype: Any) -> type | None:
