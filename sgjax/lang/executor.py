@@ -197,7 +197,9 @@ class Executor:
         """What was held comes into the queue. False: nothing was."""
         if not self._held:
             return False
-        self._worker.queue.append(Work(Turn(tuple(self._held)), None, self._held[-1].place))
+        places = [work.place for work in self._held if work.place is not NOWHERE]
+        place = places[-1] if places else NOWHERE
+        self._worker.queue.append(Work(Turn(tuple(self._held)), None, place))
         self._held.clear()
         return True
 

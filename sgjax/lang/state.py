@@ -15,10 +15,11 @@ from sgjax.lang.expressions import (
     RoleEnd,
     ScopeBegin,
     ScopeEnd,
+    Text,
     as_expression,
     check_name,
 )
-from sgjax.lang.place import Place, here
+from sgjax.lang.place import NOWHERE, Place, here
 from sgjax.lang.variable import Feed, Variable, gathered, known, value_of
 
 GATHER = "gather_variable"
@@ -46,7 +47,9 @@ class ProgramState:
     # Appending.
 
     def __iadd__(self, other: Appendable) -> "ProgramState":
-        self._executor.submit(as_expression(other), here())
+        expression = as_expression(other)
+        place = NOWHERE if isinstance(expression, Text) else here()  # text does not fail later
+        self._executor.submit(expression, place)
         return self
 
     def system(self, expression: Appendable | None = None) -> Any:
