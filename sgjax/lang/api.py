@@ -25,6 +25,7 @@ from sgjax.lang.expressions import (
     check_regex,
     check_source,
     read_dtype,
+    said,
 )
 from sgjax.lang.function import Function
 
@@ -110,7 +111,7 @@ def gen(
         "top_logprobs_num": top_logprobs_num,
         "return_text_in_logprobs": return_text_in_logprobs,
     }
-    return Gen(name, params, read_dtype(dtype), logprobs)
+    return Gen(name, said(params), read_dtype(dtype), said(logprobs))
 
 
 def _check_bound(given: dict[str, Any]) -> None:

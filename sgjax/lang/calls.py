@@ -8,7 +8,7 @@ from sgjax.lang.backends.contract import Answer, Call
 from sgjax.lang.expressions import Gen
 
 Defaults = Mapping[str, Any]
-"""Sampling parameters of a run, by SGLang's names."""
+"""Sampling parameters that a run says, by SGLang's names."""
 
 LOGPROB_FIELDS = (
     "return_logprob",
@@ -22,11 +22,11 @@ def call_of(gen: Gen, defaults: Defaults, more_stops: Sequence[str]) -> Call:
     """What the gen says nothing of is as the run says. Stops of its type, and `more_stops`, come
     behind those that are given."""
     params, stops = gen.constrained()
-    merged = {**defaults, **_said(params)}
+    merged = {**defaults, **params}
     if more := (*stops, *more_stops):
         merged["stop"] = list(dict.fromkeys((*_texts(merged.get("stop")), *more)))
     logprobs = {name: merged.pop(name) for name in LOGPROB_FIELDS if name in merged}
-    return Call(_said(merged), {**_said(logprobs), **_said(gen.logprobs)}, gen.dtype)
+    return Call(merged, {**logprobs, **gen.logprobs}, gen.dtype)
 
 
 def check_whole(answer: Answer) -> None:
@@ -34,10 +34,6 @@ def check_whole(answer: Answer) -> None:
     finish = answer.meta_info.get("finish_reason")
     if isinstance(finish, Mapping) and finish.get("type") == "abort":
         raise RequestAborted(f"The call was aborted: {finish.get('message') or 'it was ended'}.")
-
-
-def _said(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _texts(stop: str | Sequence[str] | None) -> Sequence[str]:

@@ -6,7 +6,7 @@ s += user("Name a fruit: ") + assistant(gen("fruit", max_tokens=4))
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
@@ -142,6 +142,11 @@ def leaves(expression: Expression) -> list[Expression]:
     if not isinstance(expression, Group):
         return [expression]
     return [leaf for part in expression.parts for leaf in leaves(part)]
+
+
+def said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that are not None: all others are as the program's run says."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_dtype(dtype: Any) -> type | None:
