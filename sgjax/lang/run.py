@@ -4,13 +4,14 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.executor import Executor
 from sgjax.lang.signature import Arguments
 from sgjax.lang.state import ProgramState
+from sgjax.lang.variable import Variable
 
 _LEAST_THREADS = 96
 _THREADS_A_CORE = 16
@@ -28,7 +29,7 @@ class Run:
         self._function = function
         self._executor = executor
         self._arguments = arguments
-        self._outcome: Future[Any] = Future()
+        self._outcome = Variable("ret_value")
         self.state = ProgramState(executor, self._outcome)
         """For those who wait for the program."""
 
@@ -39,11 +40,12 @@ class Run:
         except BaseException as error:
             self.abort(error)
             self._executor.sync()
-            self._outcome.set_exception(self._executor.error)
+            assert self._executor.error is not None
+            self._outcome.fail(self._executor.error)
             self._executor.variables.complete()
             raise
         self._executor.variables.complete()
-        self._outcome.set_result(value)
+        self._outcome.set(value)
         self._executor.end()
 
     def go_to_end(self) -> None:

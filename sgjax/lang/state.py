@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from sgjax.errors import InvalidProgram
@@ -20,7 +19,7 @@ from sgjax.lang.expressions import (
     check_name,
 )
 from sgjax.lang.place import NOWHERE, Place, here
-from sgjax.lang.variable import Feed, Variable, gathered, known, value_of
+from sgjax.lang.variable import Feed, Variable, gathered, known
 
 GATHER = "gather_variable"
 CONCATENATE = "concate_and_append"
@@ -33,7 +32,7 @@ class ProgramState:
     print(s["capital"])
     """
 
-    def __init__(self, executor: Executor, outcome: "Future[Any] | None" = None):
+    def __init__(self, executor: Executor, outcome: Variable | None = None):
         """`outcome`: what the program's function returns, for those who read from outside: what it
         is yet to come to, they wait for. The program itself would wait for ever."""
         self._executor = executor
@@ -42,7 +41,7 @@ class ProgramState:
     @property
     def ret_value(self) -> Any:
         """What the program's function returned. Raises ProgramFailed where it failed."""
-        return None if self._outcome is None else value_of(self._outcome)
+        return None if self._outcome is None else self._outcome.get()
 
     # Appending.
 
@@ -126,7 +125,7 @@ class ProgramState:
     def sync(self) -> "ProgramState":
         """Waits until all that was appended is done, or has failed."""
         if self._outcome is not None:
-            self._outcome.exception()
+            self._outcome.feed.wait()
         self._executor.sync()
         return self
 

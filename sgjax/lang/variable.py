@@ -5,7 +5,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future
 from typing import Any
 
 from sgjax.errors import ProgramFailed
@@ -20,7 +19,7 @@ class Feed:
         # A reader that is collected leaves, wherever its collection happens.
         self._lock = threading.RLock()
         self._pieces: list[str] = []
-        self._listeners: list[Listener] = []
+        self._listeners: tuple[Listener, ...] = ()
         self.is_closed = False
         self.error: ProgramFailed | None = None
         """Why it ended before its end."""
@@ -45,6 +44,7 @@ class Feed:
                 return
             self.error, self.is_closed = error, True
             self._tell(None)
+            self._listeners = ()
 
     def listen(self, listener: Listener) -> None:
         """Calls `listener` with what there is, each new piece, and None at the end."""
@@ -53,11 +53,12 @@ class Feed:
                 listener("".join(self._pieces))
             if self.is_closed:
                 listener(None)
-            self._listeners.append(listener)
+            else:
+                self._listeners += (listener,)
 
     def leave(self, listener: Listener) -> None:
         with self._lock:
-            self._listeners.remove(listener)
+            self._listeners = tuple(each for each in self._listeners if each != listener)
 
     def when_closed(self, act: Callable[[], object]) -> None:
         """Acts once it is closed."""
@@ -99,9 +100,8 @@ class Feed:
         self._raise()
 
     def _tell(self, piece: str | None) -> None:
-        if self._listeners:
-            for listener in list(self._listeners):
-                listener(piece)
+        for listener in self._listeners:
+            listener(piece)
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -141,14 +141,6 @@ class Variable:
         if self.feed.error is not None:
             raise self.feed.error.again()
         return self.value
-
-
-def value_of(future: "Future[Any]") -> Any:
-    """Waits for it. Who reads it raises its error, if it has one, with a traceback of his own."""
-    error = future.exception()
-    if isinstance(error, ProgramFailed):
-        raise error.again()
-    return future.result()
 
 
 def known(name: str, value: Any) -> Variable:
