@@ -63,11 +63,7 @@ class TokenLengthNormalized:
     ) -> ChoicesDecision:
         return ChoicesDecision(
             choices[_best(normalized_prompt_logprobs)],
-            {
-                "normalized_prompt_logprobs": list(normalized_prompt_logprobs),
-                "input_token_logprobs": list(input_token_logprobs),
-                "output_token_logprobs": list(output_token_logprobs),
-            },
+            _told(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs),
         )
 
 
@@ -93,12 +89,8 @@ class GreedyTokenSelection:
             left = [index for index in left if matrix[index][column] == most]
         return ChoicesDecision(
             choices[left[0]],
-            {
-                "normalized_prompt_logprobs": list(normalized_prompt_logprobs),
-                "input_token_logprobs": list(input_token_logprobs),
-                "output_token_logprobs": list(output_token_logprobs),
-                "greedy_logprob_matrix": matrix,
-            },
+            _told(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
+            | {"greedy_logprob_matrix": matrix},
         )
 
 
@@ -123,10 +115,8 @@ class UnconditionalLikelihoodNormalized:
         ]
         return ChoicesDecision(
             choices[_best(gains)],
-            {
-                "normalized_prompt_logprobs": list(normalized_prompt_logprobs),
-                "input_token_logprobs": list(input_token_logprobs),
-                "output_token_logprobs": list(output_token_logprobs),
+            _told(normalized_prompt_logprobs, input_token_logprobs, output_token_logprobs)
+            | {
                 "unconditional_token_logprobs": list(unconditional_token_logprobs),
                 "normalized_unconditional_prompt_logprobs": gains,
             },
@@ -141,6 +131,17 @@ unconditional_likelihood_normalized = UnconditionalLikelihoodNormalized()
 def mean_logprob(tokens: Sequence[Triple]) -> float:
     """Of tokens; nothing predicts the first of all, which does not count."""
     return _mean([logprob for logprob, *_ in tokens if logprob is not None])
+
+
+def _told(
+    normalized: Sequence[Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> dict[str, Any]:
+    """The meta_info of all methods."""
+    return {
+        "normalized_prompt_logprobs": list(normalized),
+        "input_token_logprobs": list(inputs),
+        "output_token_logprobs": list(outputs),
+    }
 
 
 def _values(tokens: Sequence[Triple]) -> list[float]:
