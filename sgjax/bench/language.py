@@ -1,15 +1,17 @@
 """What the language costs, and what it saves.
 
     python -m sgjax.bench.language overhead [--threads 64] [--programs 2000]
-    python -m sgjax.bench.language programs [--model-path demo | --shape llama-3.1-8b] [--items 200]
+    python -m sgjax.bench.language programs [--model-path demo | --shape llama-3.1-8b]
+        [--items 200] [--unshared-items 200]
 
 "overhead": microseconds of a call where the model takes no time: programs of three calls, each of
 which is read before the next, by so many threads; by wall clock, and by this process's processor
 time.
 
 "programs": items a second of `run_batch`, each of three calls behind examples of 2,000 tokens that
-all share; then the same with the prefix cache off, where every call computes all of its prompt. A
-shape has no knowledge and no end: every call makes all of its tokens.
+all share; then the same with the prefix cache off, where every call computes all of its prompt: of
+fewer items where that takes long, which each line says. A shape has no knowledge and no end: every
+call makes all of its tokens.
 """
 
 import argparse
@@ -117,12 +119,15 @@ def measure_overhead(num_threads: int, num_programs: int) -> tuple[float, float]
 def measure_programs(options: argparse.Namespace, model: dict[str, Any]) -> Iterator[str]:
     """A line for each way to run them."""
     rates: list[float] = []
-    for name, is_shared in (("shared", True), ("nothing shared", False)):
+    for name, is_shared, count in (
+        ("shared", True, options.items),
+        ("nothing shared", False, options.unshared_items or options.items),
+    ):
         with Engine(**model, disable_radix_cache=not is_shared, log_level="error") as engine:
             wait_until_ready(engine)
             ask = asking(examples_of(engine), ignore_eos=True)
-            items = [{"question": f"number {i} of {options.items}"} for i in range(options.items)]
-            ask.run_batch(items[: min(8, len(items))], backend=engine)
+            items = [{"question": f"number {i} of {count}"} for i in range(count)]
+            ask.run_batch(items[: min(8, count)], backend=engine)
             engine.flush_cache()
             with switches.precaching(is_shared):
                 begin = time.perf_counter()
@@ -130,9 +135,10 @@ def measure_programs(options: argparse.Namespace, model: dict[str, Any]) -> Iter
                 seconds = time.perf_counter() - begin
             raise_first(states)
             cached = [state.get_meta_info("answer 0")["cached_tokens"] for state in states]
-            rates.append(options.items / seconds)
+            rates.append(count / seconds)
             yield (
-                f"{name:16} {rates[-1]:8.2f} items/s, {CALLS * rates[-1]:8.2f} calls/s, "
+                f"{name:16} {count:5} items, {rates[-1]:8.2f} items/s, "
+                f"{CALLS * rates[-1]:8.2f} calls/s, "
                 f"{sum(cached) / len(cached):.0f} tokens of a first call's prompt cached"
             )
     yield f"shared over nothing shared: {rates[0] / rates[1]:.2f}"
@@ -182,6 +188,9 @@ def main() -> None:
     parser.add_argument("--model-path", default="demo")
     parser.add_argument("--shape")
     parser.add_argument("--items", type=int, default=200)
+    parser.add_argument(
+        "--unshared-items", type=int, help="with the prefix cache off; default: as many"
+    )
     options = parser.parse_args()
     if options.what == "overhead":
         wall, cpu = measure_overhead(options.threads, options.programs)
