@@ -53,6 +53,7 @@ class Executor:
         self._worker = Worker(backend, defaults, transcript, is_streamed=is_streamed)
         # Behind all that was submitted:
         self._role = parent._role if parent else None
+        self._role_begun = NOWHERE
         self._open_scopes: list[Variable] = []
         # Of an assistant's message that a TurnBackend is not yet asked for:
         self._holds_turns = takes_turns(backend)
@@ -78,6 +79,8 @@ class Executor:
         for part in parts:
             roles.append(role_behind(part, roles[-1]))
             self._check(part)
+            if isinstance(part, RoleBegin):
+                self._role_begun = place
         self._role = roles[-1]
         is_urgent = self._worker.is_streamed
         for part, role in zip(parts, roles, strict=False):
@@ -163,6 +166,15 @@ class Executor:
         transcript = self._worker.transcript
         assert transcript is not None
         return transcript
+
+    def check_end(self) -> None:
+        """Raises InvalidProgram where a message began that has not ended, unless it is the
+        assistant's, which may be left to be gone on with."""
+        if self._role is not None and self._role != "assistant":
+            raise InvalidProgram(
+                f"The {self._role} message that began at {self._role_begun} has not ended when the "
+                f"program does. End it: {self._role}_end()."
+            ).with_traceback(self._role_begun.traceback())
 
     def end(self) -> None:
         """Nothing more comes: who reads its text comes to the end."""

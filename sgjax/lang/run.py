@@ -37,6 +37,7 @@ class Run:
         """In this thread. What the function raises ends its calls."""
         try:
             value = self._function(ProgramState(self._executor), self._arguments)
+            self._executor.check_end()
         except BaseException as error:
             self.abort(error)
             self._executor.sync()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import traceback
 
 import pytest
 
@@ -197,6 +198,33 @@ def test_messages_that_are_nested_or_not_begun_are_refused_at_their_line(fake, w
 
     state = nests.run(backend=fake())
     assert state.text() == "Before.Behind."  # nothing of it was appended
+
+
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_a_message_that_the_program_leaves_open_is_refused_where_it_began(fake, role):
+    @sgl.function
+    def forgets(s):
+        s += "Before." + getattr(sgl, f"{role}_begin")()
+        s += "Hi?" + sgl.gen("x")
+
+    with pytest.raises(InvalidProgram, match=rf"End it: {role}_end\(\)") as caught:
+        forgets.run(backend=fake())
+    innermost = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert innermost.line == 's += "Before." + getattr(sgl, f"{role}_begin")()'
+    assert f"began at {__file__}:{innermost.lineno} has not ended" in str(caught.value)
+    (state,) = forgets.run_batch([{}], backend=fake())
+    with pytest.raises(ProgramFailed, match=f"The {role} message that began at"):
+        state["x"]
+
+
+def test_a_message_that_a_fork_leaves_open_is_the_fork_s(fake):
+    @sgl.function
+    def forks(s):
+        s += sgl.user_begin() + "Hi"
+        s.fork()[0].__iadd__("!")
+        s += sgl.user_end()
+
+    assert forks.run(backend=fake(template="default")).text() == "USER:Hi\n"
 
 
 def test_a_message_is_not_ended_by_a_fork_that_did_not_begin_in_it(fake):
