@@ -2,10 +2,12 @@
 that was held back."""
 
 import asyncio
+import traceback
 
 import pytest
 
 import sgjax as sgl
+from sgjax.errors import ProgramFailed
 from sgjax.lang.backends.contract import Answer
 from tests.lang.fake_backend import FakeBackend
 
@@ -90,3 +92,20 @@ def test_a_fork_s_parent_is_asked_too(backend):
         return fork["x"]
 
     assert program.run(backend=backend).ret_value == "1"
+
+
+def test_a_turn_that_fails_tells_the_line_of_its_last_call(backend, monkeypatch):
+    async def fail(transcript, parts):
+        raise OSError("no answer")
+
+    monkeypatch.setattr(backend, "turn", fail)
+
+    @sgl.function
+    def program(s):
+        s += sgl.assistant_begin()
+        s += sgl.gen("x")
+        s += "A text behind it."
+
+    with pytest.raises(ProgramFailed, match=r"assistant\(\) failed, at .*test_turns.py") as caught:
+        program.run(backend=backend)["x"]
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].line == 's += sgl.gen("x")'
