@@ -28,11 +28,11 @@ class LaunchedStep:
     batch: Batch
     tokens: Any = None
     """An array, or None where nothing was drawn."""
-    vectors: Any = None
-    """An array, of a model that pools."""
     logprobs: Logprobs | None = None
     has_undrawn: bool = False
     """Whether it has rows of requests with grammars, whose logits are held."""
+    vectors: Any = None
+    """An array, of a model that pools."""
     clock: Stopwatch = dataclasses.field(default_factory=Stopwatch)
 
     @property

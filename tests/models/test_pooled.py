@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import sgjax
-from sgjax.errors import ConfigError, InvalidRequest
+from sgjax.errors import ConfigError, ContextTooLong, InvalidRequest
 from sgjax.models import read_model_config
 from tests.models.cases import SIZES
 
@@ -103,7 +103,7 @@ def test_the_last_tokens_state_is_the_embedding_whatever_is_cached(qwen3, tp):
             unit(states(model, longest)[-1]),
             atol=TOLERANCE,
         )
-        with pytest.raises(InvalidRequest, match="maximum context length is 64 tokens, but the prompt has 65"):
+        with pytest.raises(ContextTooLong, match="64 tokens, but the prompt has 65"):
             engine.encode(input_ids=[5] * 65)
         with pytest.raises(InvalidRequest, match="generates no text"):
             engine.generate(input_ids=[5])
@@ -165,14 +165,6 @@ def test_a_classifier_gives_the_scores_of_its_labels(tmp_path, num_labels):
     (found,) = vectors(tmp_path, TEXTS[:1])
     assert found.shape == (num_labels,)
     np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
-
-
-def test_a_generator_has_no_embeddings():
-    with (
-        sgjax.Engine(model_path="demo", max_total_tokens=256, max_running_requests=1) as engine,
-        pytest.raises(InvalidRequest, match="or this one with --is-embedding"),
-    ):
-        engine.encode("a text")
 
 
 @pytest.mark.parametrize(
