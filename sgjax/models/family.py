@@ -118,21 +118,25 @@ class ModelConfig:
         return max(self.context_length, int(original * self.rope.param("factor")))
 
     def with_context_length(self, length: int | None) -> "ModelConfig":
-        """The same model for requests of another length (None: as the checkpoint says).
+        """The same model for requests of a given length (None: as the checkpoint says).
 
         Raises:
             ConfigError: where it is longer than the model was made for.
         """
         if length is None:
-            return self
+            length = self.context_length
         if not 1 <= length <= self.max_context_length:
             raise ConfigError(
                 f"--context-length {length} must be in [1, {self.max_context_length}]: on longer "
                 "texts than it was made for, this model fails. rope_scaling in config.json can "
                 "stretch it."
             )
-        rope = self.rope.serving(length)
-        return dataclasses.replace(self, context_length=length, rope=rope)
+        return dataclasses.replace(
+            self,
+            context_length=length,
+            rope=self.rope.serving(length),
+            layer_ropes=tuple(rope and rope.serving(length) for rope in self.layer_ropes),
+        )
 
     def for_tp(self, tp: int) -> "ModelConfig":
         """The same model with kv heads repeated until tp devices can share them: K' = max(K, tp).

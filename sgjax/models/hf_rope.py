@@ -73,6 +73,25 @@ def read_local_rope(hf: HFConfig, default_theta: float) -> RopeConfig:
     return _rope(hf, key, {"rope_theta": default_theta, **given}, None)
 
 
+def check_rope(hf: HFConfig, rope: RopeConfig, head_size: int) -> None:
+    """Refuses what does not fit heads of this size."""
+    key, _ = _scaling(hf)
+    num_turned = rope.num_turned(head_size)
+    if num_turned < 2 or num_turned % 2:
+        raise hf.error(
+            "partial_rotary_factor",
+            f"leaves {num_turned} of the {head_size} features of a head to RoPE, which turns pairs",
+        )
+    for name in ("short_factor", "long_factor"):
+        factors = rope.param(name)
+        if factors is not None and len(factors) != num_turned // 2:
+            raise hf.error(
+                key,
+                f"has {len(factors)} numbers as {name}, but RoPE turns {num_turned // 2} pairs of "
+                "features",
+            )
+
+
 def _rope(hf: HFConfig, key: str, given: _Given, fraction: float | None) -> RopeConfig:
     given = dict(given)
     kinds = [given.pop(name) for name in ("rope_type", "type") if name in given]

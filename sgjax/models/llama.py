@@ -11,7 +11,7 @@ from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
 from sgjax.models.family import Family, ModelConfig, Target
 from sgjax.models.hf_config import HFConfig
-from sgjax.models.hf_rope import read_context_length, read_rope
+from sgjax.models.hf_rope import check_rope, read_context_length, read_rope
 from sgjax.models.norms import norm_of
 
 
@@ -33,7 +33,9 @@ def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
     """
     num_heads = hf.size("num_attention_heads")
     d_model = hf.size("hidden_size")
+    head_size = hf.head_size(d_model, num_heads)
     rope = more.get("rope") or read_rope(hf)
+    check_rope(hf, rope, head_size)
     fields: dict[str, Any] = {
         "architecture": hf.architecture,
         "vocab_size": hf.size("vocab_size"),
@@ -42,7 +44,7 @@ def read_sizes(hf: HFConfig, **more: Any) -> ModelConfig:
         "d_ff": hf.size("intermediate_size"),
         "num_heads": num_heads,
         "num_kv_heads": hf.divisor("num_key_value_heads", num_heads, of="num_attention_heads"),
-        "head_size": hf.head_size(d_model, num_heads),
+        "head_size": head_size,
         "context_length": read_context_length(hf, rope),
         "norm_eps": hf.number("rms_norm_eps", 1e-6),
         "rope": rope,
