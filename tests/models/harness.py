@@ -44,7 +44,7 @@ def save(config: transformers.PreTrainedConfig, folder: Path) -> transformers.Pr
     model = reference(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.ndim > 1:
+            if weight.ndim > 1 and "norm" not in name:
                 weight.normal_(0, 0.15)
             else:
                 weight.normal_(1.0 if "norm" in name else 0.0, 0.3)
@@ -65,8 +65,15 @@ def reference_logits(model: transformers.PreTrainedModel, tokens: np.ndarray) ->
 class Stepper:
     """A model of ours with a cache, and what sequences have in it so far. Pages come shuffled."""
 
-    def __init__(self, folder: Path, tp: int = 1, *, attention: str = "reference"):
-        family, cfg = read_model_config(folder)
+    def __init__(
+        self,
+        folder: Path,
+        tp: int = 1,
+        *,
+        attention: str = "reference",
+        context_length: int | None = None,
+    ):
+        family, cfg = read_model_config(folder, context_length=context_length)
         self.cfg = cfg = cfg.for_tp(tp)
         mesh = make_mesh(tp)
         graphdef, self.params = load_model(

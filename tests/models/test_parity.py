@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DynamicCache, LlamaConfig, PreTrainedModel
+from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, gemma, llama, rope
+from tests.models.cases import PLAIN, SIZES, gemma, llama, rope, variants
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES
+CASES = llama.CASES | gemma.CASES | variants.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]
@@ -31,6 +31,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     def get(name: str) -> tuple[Path, PreTrainedModel]:
         if name not in models:
             models[name] = save(CASES[name].config, folder / name)
+            CASES[name].publish(folder / name)
         return folder / name, models[name]
 
     return get
@@ -85,6 +86,18 @@ def test_dynamic_rope_is_what_transformers_gives_token_by_token(tmp_path: Path):
     difference = np.abs(reference_logits(plain, tokens) - expected).max(axis=-1)
     assert difference[:16].max() < TOLERANCE
     assert difference[17:].min() > 10 * TOLERANCE
+
+
+def test_longrope_takes_the_factors_of_the_length_that_is_served(tmp_path: Path):
+    """transformers takes those of the text's own length: of 21 tokens, or of 33."""
+    model = save(Phi3Config(**SIZES | variants.longrope(32)), tmp_path)
+    tokens = sequences(SIZES["vocab_size"], [[("whole", 33)]])["whole"]
+    short, long = (reference_logits(model, tokens[:length])[:21] for length in (21, 33))
+    assert np.abs(short - long).max() > 100 * TOLERANCE
+    for served, expected in ((None, long), (32, short)):
+        stepper = Stepper(tmp_path, context_length=served)
+        found = stepper.run([[("whole", 12)], [("whole", 9)]], {"whole": tokens})
+        np.testing.assert_allclose(found["whole"], expected, rtol=0, atol=TOLERANCE)
 
 
 def token_by_token(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:

@@ -1,0 +1,36 @@
+"""What varies a Llama's block: Phi-3."""
+
+from transformers import Phi3Config
+
+from tests.models.cases import PLAIN, case, rope
+
+
+def longrope(original: int, num_pairs: int = 6, **more: object) -> dict[str, object]:
+    """Of heads of which three quarters turn."""
+    return {
+        "original_max_position_embeddings": original,
+        "pad_token_id": None,
+        **rope(
+            "longrope",
+            short_factor=[1.0 + 0.1 * pair for pair in range(num_pairs)],
+            long_factor=[2.0 + 0.3 * pair for pair in range(num_pairs)],
+            partial_rotary_factor=0.75,
+            **more,
+        ),
+    }
+
+
+PHI3 = PLAIN | {"pad_token_id": None, "partial_rotary_factor": 1.0}
+LONG = longrope(16)
+SHORT = longrope(32, factor=4.0) | {"max_position_embeddings": 32}
+
+CASES = {
+    "phi3": case(Phi3Config, PHI3 | {"sliding_window": 6}, window={"sliding_window": 7}),
+    "phi3 beyond its original context": case(
+        Phi3Config,
+        LONG | {"tie_word_embeddings": True},
+        factors=LONG | rope("default", partial_rotary_factor=0.75),
+        part=PHI3,
+    ),
+    "phi3 within its original context": case(Phi3Config, SHORT, attention_factor=longrope(32)),
+}
