@@ -25,6 +25,7 @@ from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
     "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3",
     "GemmaForCausalLM": "gemma",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",

@@ -49,28 +49,30 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 _Given = Mapping[str, Any]
 
 
-def read_rope(hf: HFConfig, *, fraction: float | None = None) -> RopeConfig:
+def read_rope(hf: HFConfig, *, fraction: float | None = None, theta: float = 10000.0) -> RopeConfig:
     """RoPE: rope_theta with rope_scaling, or, since transformers 5, all of it in rope_parameters.
 
-    `fraction` is the share of a head's features that turns where config.json does not say it; None:
-    all of them always.
+    `theta` and `fraction`, the share of a head's features that turns, count where config.json does
+    not say them. No fraction: all features turn always.
 
     Raises:
         ConfigError: for a kind that is not known, and numbers that its kind lacks or does not know.
     """
     key, given = _scaling(hf)
-    outside = hf("partial_rotary_factor", None)
-    return _rope(hf, key, {"partial_rotary_factor": outside, **given}, fraction)
+    outside = {
+        "partial_rotary_factor": hf("partial_rotary_factor", None),
+        "rope_theta": _theta(hf, "rope_theta", hf("rope_theta", theta)),
+    }
+    return _rope(hf, key, outside, given, fraction)
 
 
 def read_local_rope(hf: HFConfig, default_theta: float) -> RopeConfig:
     """RoPE of layers with a window, where it differs from the others': rope_local_base_freq
     without scaling, or, since transformers 5, rope_parameters of sliding_attention."""
+    name = "rope_local_base_freq"
+    local = _theta(hf, name, hf(name, default_theta))
     key, given = _scaling(hf, _SLIDING)
-    if given is _scaling(hf)[1]:
-        theta = hf.number("rope_local_base_freq", default_theta)
-        return RopeConfig(theta)
-    return _rope(hf, key, {"rope_theta": default_theta, **given}, None)
+    return _rope(hf, key, {"rope_theta": local}, given, None)
 
 
 def check_rope(hf: HFConfig, rope: RopeConfig, head_size: int) -> None:
@@ -92,13 +94,15 @@ def check_rope(hf: HFConfig, rope: RopeConfig, head_size: int) -> None:
             )
 
 
-def _rope(hf: HFConfig, key: str, given: _Given, fraction: float | None) -> RopeConfig:
-    given = dict(given)
+def _rope(
+    hf: HFConfig, key: str, outside: _Given, given: _Given, fraction: float | None
+) -> RopeConfig:
+    given = {**outside, **{name: value for name, value in given.items() if value is not None}}
     kinds = [given.pop(name) for name in ("rope_type", "type") if name in given]
     kind = _OTHER_NAMES.get(kinds[0], kinds[0]) if kinds else "default"
     if kind not in KINDS:
         raise hf.error(key, f"has rope_type {kind!r}; known: {', '.join(KINDS)}")
-    theta = _theta(hf, key, given.pop("rope_theta", None))
+    theta = _theta(hf, key, given.pop("rope_theta"))
     part = given.pop("partial_rotary_factor", None)
     if fraction is None and part not in (None, 1.0):
         raise hf.error(key, "turns a part of each head, which this architecture does not")
@@ -126,22 +130,27 @@ def read_context_length(hf: HFConfig, rope: RopeConfig) -> int:
 
 
 def _scaling(hf: HFConfig, of: str = _FULL) -> tuple[str, _Given]:
-    """The key that speaks of scaling, and what it says: of one kind of layers, if they differ."""
+    """The key that speaks of scaling, and what it says of one kind of layers.
+
+    Where it does not tell kinds apart, it speaks of those without a window, or of all.
+    """
     old, new = hf("rope_scaling", None), hf("rope_parameters", None)
     if old is not None and new is not None and old != new:
         raise hf.error("rope_scaling", f"contradicts rope_parameters = {short(new)}")
     key = "rope_scaling" if old is not None else "rope_parameters"
     given = hf(key, {})
+    if isinstance(given, Mapping) and not given.keys().isdisjoint((_FULL, _SLIDING)):
+        given = given.get(of) or {}
+    elif of != _FULL:
+        given = {}
     if not isinstance(given, Mapping):
         raise hf.error(key, "must be an object or null")
-    return key, given.get(of, given)
+    return key, given
 
 
-def _theta(hf: HFConfig, key: str, inside: Any) -> float:
-    outside = hf.number("rope_theta", 10000.0)
-    theta = outside if inside is None else inside
+def _theta(hf: HFConfig, key: str, theta: Any) -> float:
     if not _is_number(theta) or theta <= 1:
-        raise hf.error(key if inside is not None else "rope_theta", "needs a theta above 1")
+        raise hf.error(key, "needs a theta above 1")
     return float(theta)
 
 

@@ -11,7 +11,7 @@ from sgjax.layers.attention import Attention
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
 from sgjax.models import llama
-from sgjax.models.family import Family, ModelConfig
+from sgjax.models.family import Family, ModelConfig, Target
 from sgjax.models.hf_config import HFConfig
 from sgjax.models.norms import head_norm_of, norm_of
 
@@ -39,8 +39,9 @@ class Block(nnx.Module):
         return x, h, kv
 
 
-WEIGHTS = llama.WEIGHTS | {
+HEAD_NORMS: dict[str, Target] = {
     "model.layers.{}.self_attn.q_norm.weight": ("blocks.{}.attn.q_norm.scale", "h -> h"),
     "model.layers.{}.self_attn.k_norm.weight": ("blocks.{}.attn.k_norm.scale", "h -> h"),
 }
+WEIGHTS = llama.WEIGHTS | HEAD_NORMS
 FAMILY = Family(config=config, block=Block, weights=WEIGHTS)

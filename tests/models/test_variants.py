@@ -8,7 +8,7 @@ from sgjax.errors import ConfigError
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
-from tests.models.published_variants import PHI3, PHI3_LONG, PHI4_MINI
+from tests.models.published_variants import GEMMA3, PHI3, PHI3_LONG, PHI4_MINI
 
 
 def read(values: dict[str, Any]) -> ModelConfig:
@@ -36,7 +36,52 @@ def test_phi_3_has_its_window_in_every_layer():
     assert set(read(PHI3).windows) == {2047}
 
 
+def test_one_of_six_layers_of_gemma_3_has_no_window_and_turns_slowly():
+    cfg = read(GEMMA3)
+    assert cfg.windows[:7] == (512,) * 5 + (None, 512)
+    assert [rope and rope.theta for rope in cfg.layer_ropes[4:7]] == [1e4, 1e6, 1e4]
+
+
+def test_gemma_3_scales_the_rope_of_its_full_layers_alone_and_reads_no_more_for_it():
+    cfg = read(GEMMA3 | {"rope_scaling": {"factor": 8.0, "rope_type": "linear"}})
+    assert [rope and rope.param("factor") for rope in cfg.layer_ropes[4:7]] == [None, 8.0, None]
+    assert cfg.context_length == 32768
+
+
+def test_both_dialects_of_gemma_3_say_the_same():
+    old = GEMMA3 | {"rope_scaling": {"factor": 8.0, "rope_type": "linear"}}
+    ropes = {
+        "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    other = ("rope_scaling", "rope_theta", "rope_local_base_freq", "sliding_window_pattern")
+    new = {key: value for key, value in old.items() if key not in other}
+    kinds = ["sliding_attention" if layer % 6 < 5 else "full_attention" for layer in range(26)]
+    assert read(new | {"rope_parameters": ropes, "layer_types": kinds}) == read(old)
+
+
+def test_gemma_3_knows_its_thetas_where_config_json_does_not_say_them():
+    silent = ("rope_theta", "rope_local_base_freq")
+    assert read({key: value for key, value in GEMMA3.items() if key not in silent}) == read(GEMMA3)
+
+
 BAD = {
+    "capped scores": (
+        GEMMA3 | {"attn_logit_softcapping": 50.0},
+        "attn_logit_softcapping = 50.0 is supported as None",
+    ),
+    "texts read both ways": (
+        GEMMA3 | {"use_bidirectional_attention": True},
+        "use_bidirectional_attention = true is supported as False",
+    ),
+    "a local theta in words": (
+        GEMMA3 | {"rope_local_base_freq": "x"},
+        'rope_local_base_freq = "x" needs a theta above 1',
+    ),
+    "a local rope without its numbers": (
+        GEMMA3 | {"rope_parameters": {"sliding_attention": {"rope_type": "linear"}}},
+        "lacks factor, which rope_type 'linear' needs",
+    ),
     "biases": (PHI3 | {"attention_bias": True}, "attention_bias = true is supported as False"),
     "phi's half-full attention": (PHI4_MINI | {"full_attn_mod": 2}, "full_attn_mod = 2 is supp"),
     "too few factors": (

@@ -1,6 +1,6 @@
-"""What varies a Llama's block: Phi-3."""
+"""What varies a Llama's block: Phi-3, Gemma 3."""
 
-from transformers import Phi3Config
+from transformers import Gemma2Config, Gemma3TextConfig, Phi3Config
 
 from tests.models.cases import PLAIN, case, rope
 
@@ -24,6 +24,19 @@ PHI3 = PLAIN | {"pad_token_id": None, "partial_rotary_factor": 1.0}
 LONG = longrope(16)
 SHORT = longrope(32, factor=4.0) | {"max_position_embeddings": 32}
 
+FULL, SLIDING = "full_attention", "sliding_attention"
+LOCAL = {
+    "rope_parameters": {
+        FULL: {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0},
+        SLIDING: {"rope_type": "default", "rope_theta": 50.0},
+    }
+}
+SAME = {
+    "rope_parameters": {FULL: LOCAL["rope_parameters"][FULL]}
+    | {SLIDING: LOCAL["rope_parameters"][FULL]}
+}
+GEMMA3 = LOCAL | {"query_pre_attn_scalar": 64, "sliding_window": 6, "layer_types": [SLIDING, FULL]}
+
 CASES = {
     "phi3": case(Phi3Config, PHI3 | {"sliding_window": 6}, window={"sliding_window": 7}),
     "phi3 beyond its original context": case(
@@ -33,4 +46,14 @@ CASES = {
         part=PHI3,
     ),
     "phi3 within its original context": case(Phi3Config, SHORT, attention_factor=longrope(32)),
+    "gemma3": case(
+        Gemma3TextConfig,
+        GEMMA3 | {"final_logit_softcapping": 3.0},
+        local_rope=SAME,
+        layers={"layer_types": [FULL, SLIDING]},
+        logit_cap={"final_logit_softcapping": None},
+        qk_norm=(Gemma2Config, PLAIN | {"attn_logit_softcapping": None}),
+        scale={"query_pre_attn_scalar": 16},
+        window={"sliding_window": 7},
+    ),
 }
