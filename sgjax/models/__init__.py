@@ -24,6 +24,8 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
+    "Cohere2ForCausalLM": "cohere2",
+    "CohereForCausalLM": "cohere",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
     "GemmaForCausalLM": "gemma",

@@ -76,6 +76,8 @@ class ModelConfig:
     logit_scale: float = 1.0
     logit_soft_cap: float | None = None
     """Logits, scaled, become logit_soft_cap * tanh(logit / logit_soft_cap)."""
+    head_layer_norm: bool = False
+    """Whether query and key heads have a LayerNorm each, before RoPE."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     pooling: Pooling | None = None

@@ -8,7 +8,14 @@ from sgjax.errors import ConfigError
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
-from tests.models.published_variants import GEMMA3, PHI3, PHI3_LONG, PHI4_MINI
+from tests.models.published_variants import (
+    COMMAND_R,
+    COMMAND_R7B,
+    GEMMA3,
+    PHI3,
+    PHI3_LONG,
+    PHI4_MINI,
+)
 
 
 def read(values: dict[str, Any]) -> ModelConfig:
@@ -65,7 +72,26 @@ def test_gemma_3_knows_its_thetas_where_config_json_does_not_say_them():
     assert read({key: value for key, value in GEMMA3.items() if key not in silent}) == read(GEMMA3)
 
 
+def test_one_of_four_layers_of_command_r7b_has_neither_a_window_nor_rope():
+    cfg = read(COMMAND_R7B)
+    assert cfg.windows[:5] == (4096,) * 3 + (None, 4096)
+    assert [rope and rope.theta for rope in cfg.layer_ropes[2:5]] == [5e4, None, 5e4]
+
+
+def test_command_r_is_served_with_the_context_it_was_made_for():
+    assert read(COMMAND_R).context_length == 131072
+    assert read(COMMAND_R | {"model_max_length": None}).context_length == 8192
+
+
 BAD = {
+    "layers one after the other": (
+        COMMAND_R7B | {"use_parallel_block": False},
+        "use_parallel_block = false is supported as True",
+    ),
+    "normed heads and windows": (
+        COMMAND_R7B | {"use_qk_norm": True},
+        "use_qk_norm = true is supported as False",
+    ),
     "capped scores": (
         GEMMA3 | {"attn_logit_softcapping": 50.0},
         "attn_logit_softcapping = 50.0 is supported as None",

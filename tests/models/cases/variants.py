@@ -1,6 +1,13 @@
-"""What varies a Llama's block: Phi-3, Gemma 3."""
+"""What varies a Llama's block: Phi-3, Gemma 3, Command-R."""
 
-from transformers import Gemma2Config, Gemma3TextConfig, Phi3Config
+from transformers import (
+    Cohere2Config,
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    Phi3Config,
+)
 
 from tests.models.cases import PLAIN, case, rope
 
@@ -36,6 +43,7 @@ SAME = {
     | {SLIDING: LOCAL["rope_parameters"][FULL]}
 }
 GEMMA3 = LOCAL | {"query_pre_attn_scalar": 64, "sliding_window": 6, "layer_types": [SLIDING, FULL]}
+COHERE = PLAIN | {"logit_scale": 0.5}
 
 CASES = {
     "phi3": case(Phi3Config, PHI3 | {"sliding_window": 6}, window={"sliding_window": 7}),
@@ -54,6 +62,26 @@ CASES = {
         logit_cap={"final_logit_softcapping": None},
         qk_norm=(Gemma2Config, PLAIN | {"attn_logit_softcapping": None}),
         scale={"query_pre_attn_scalar": 16},
+        window={"sliding_window": 7},
+    ),
+    "cohere": case(
+        CohereConfig,
+        COHERE | {"attention_bias": True, "layer_norm_eps": 0.05},
+        biases={"attention_bias": False},
+        eps={"layer_norm_eps": 1e-5},
+        logit_scale={"logit_scale": 1.0},
+        parallel=(LlamaConfig, {"tie_word_embeddings": True}),
+    ),
+    "cohere with normed heads": case(
+        CohereConfig,
+        COHERE | {"use_qk_norm": True},
+        qk_norm={"use_qk_norm": False},
+    ),
+    "cohere2": case(
+        Cohere2Config,
+        COHERE | {"sliding_window": 6, "layer_types": [SLIDING, FULL]},
+        layers={"layer_types": [FULL, SLIDING]},
+        no_rope_in_full_layers=(CohereConfig, {}),
         window={"sliding_window": 7},
     ),
 }
