@@ -99,16 +99,20 @@ class _Checkpoint:
 
     def check(self) -> None:
         """Every tensor is there, used, and of the shape that the model's sizes ask for."""
-        wanted = {source.tensor: source for group in self.sources.values() for source in group}
+        wanted = {
+            name: shape
+            for group in self.sources.values()
+            for source in group
+            for name, shape in source.tensors(self.sizes).items()
+        }
         found = {name for name in self.files.names if not name.endswith(self.ignored)}
         if self.cfg.tie_embeddings:  # or there is no head
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
         problems += [f"unknown: {name}" for name in sorted(found - wanted.keys())]
         for name in sorted(found & wanted.keys()):
-            expected = wanted[name].rule.tensor_shape(self.sizes)
-            if self.files.shape(name) != expected:
-                problems.append(f"{name} is {self.files.shape(name)}, but should be {expected}")
+            if self.files.shape(name) != wanted[name]:
+                problems.append(f"{name} is {self.files.shape(name)}, but should be {wanted[name]}")
         if problems:
             more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
             raise CheckpointError(
@@ -120,7 +124,11 @@ class _Checkpoint:
         """The arrays, in the order of `weights`."""
         load = functools.partial(self._load_one, placement, np.dtype(dtype))
         sizes = {
-            path: sum(self.files.num_bytes(source.tensor) for source in self.sources[path])
+            path: sum(
+                self.files.num_bytes(name)
+                for source in self.sources[path]
+                for name in source.tensors(self.sizes)
+            )
             for path in self.weights
         }
         total, done, arrays = sum(sizes.values()), 0, []
@@ -150,16 +158,15 @@ class _Checkpoint:
         out = np.empty([stop - start for start, stop in spans], dtype)
         parts = dict(self.weights[path].parts)
         for source in self.sources[path]:
-            read = functools.partial(self.files.read, source.tensor)
             if source.part is None:
-                _copy(out, source.rule.read(read, tuple(spans), self.sizes))
+                _copy(out, source.read(self.files.read, tuple(spans), self.sizes))
             else:
                 at = parts[source.part]
                 inside = tuple(
                     (0, at.stop - at.start) if axis == at.axis else span
                     for axis, span in enumerate(spans)
                 )
-                _copy(out[_cut(at, out.ndim)], source.rule.read(read, inside, self.sizes))
+                _copy(out[_cut(at, out.ndim)], source.read(self.files.read, inside, self.sizes))
         return out
 
 

@@ -17,6 +17,10 @@ square brackets say what lies there, and with a star what is meant:
         ("blocks.{}.mlp.gate_up.weight:up", "[f|f*] d -> d 1 f"),
     ]
 
+Where entries of the first axis are tensors by themselves, `{n}` in the name is their number:
+
+    "layers.{}.q_norms.{n}.weight": ("blocks.{}.attn.q_norm.scale", "(k g) h -> k g h")
+
 `+ 1` behind the tensor's axes adds one to every entry. Some letters are of the checkpoint alone:
 
     kv   its own kv heads; where it becomes k, each is repeated for the devices that share it
@@ -26,6 +30,7 @@ square brackets say what lies there, and with a star what is meant:
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +42,8 @@ from sgjax.models.family import ModelConfig, Table
 Sizes = Mapping[str, int]
 Span = tuple[int, int]
 """[start, stop) of an axis."""
-Read = Callable[[tuple[slice, ...]], np.ndarray]
+Slices = tuple[slice, ...]
+Read = Callable[[Slices], np.ndarray]
 """Reads a slice of a tensor."""
 Product = tuple[str, ...]
 """Letters that one axis, or a part of it, is the product of; 1 is the product of none."""
@@ -215,9 +221,37 @@ class Source:
     """A tensor of the checkpoint, and the parameter (or a named part of one) that it fills."""
 
     tensor: str
+    """Its name; with `{n}`, the names of the entries of its first axis."""
     path: str
     part: str | None
     rule: Rearrangement
+
+    def tensors(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+        """The tensors of the checkpoint by name, and the shape that each must have."""
+        shape = self.rule.tensor_shape(sizes)
+        if not self._is_numbered:
+            return {self.tensor: shape}
+        return {self._entry(number): shape[1:] for number in range(shape[0])}
+
+    def read(
+        self, read: Callable[[str, Slices], np.ndarray], spans: tuple[Span, ...], sizes: Sizes
+    ) -> np.ndarray:
+        """What the tensors have for these spans of the parameter's axes, in its order."""
+
+        def stacked(slices: Slices) -> np.ndarray:
+            numbers, *rest = slices
+            entries = range(numbers.start, numbers.stop)
+            return np.stack([read(self._entry(number), tuple(rest)) for number in entries])
+
+        whole = functools.partial(read, self.tensor)
+        return self.rule.read(stacked if self._is_numbered else whole, spans, sizes)
+
+    @property
+    def _is_numbered(self) -> bool:
+        return "{n}" in self.tensor
+
+    def _entry(self, number: int) -> str:
+        return self.tensor.format(n=number)
 
 
 def sources(table: Table, num_layers: int) -> list[Source]:
@@ -228,7 +262,8 @@ def sources(table: Table, num_layers: int) -> list[Source]:
             rule = Rearrangement.parse(text)
             path, _, part = target.partition(":")
             for layer in range(num_layers) if "{}" in tensor else [0]:
-                found.append(Source(tensor.format(layer), path.format(layer), part or None, rule))
+                name = tensor.format(layer, n="{n}")
+                found.append(Source(name, path.format(layer), part or None, rule))
     return found
 
 

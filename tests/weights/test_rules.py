@@ -98,6 +98,22 @@ def test_one_is_added_in_float32():
     assert found.tolist() == [1 + 2.0**-9] * 6
 
 
+def test_tensors_that_are_numbered_are_entries_of_one():
+    (source,) = sources({"n.{}.{n}.weight": ("b.{}.scale", "kv h -> k 1 h")}, 1)
+    assert source.tensors(SIZES) == {"n.0.0.weight": (2,), "n.0.1.weight": (2,)}
+    seen = []
+
+    def read(name, slices):
+        seen.append(name)
+        return np.full(2, int(name.split(".")[2]))[slices]
+
+    found = source.read(read, ((0, 4), (0, 1), (0, 2)), SIZES)
+    assert found.tolist() == [[[0, 0]], [[0, 0]], [[1, 1]], [[1, 1]]]
+    seen.clear()
+    assert source.read(read, ((2, 4), (0, 1), (1, 2)), SIZES).tolist() == [[[1]], [[1]]]
+    assert seen == ["n.0.1.weight"]
+
+
 def test_only_the_rows_that_are_needed_are_read():
     rule = Rearrangement.parse("(k g h) d -> d k g h")
     seen = []
