@@ -29,11 +29,14 @@ FAMILIES = {
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
     "GemmaForCausalLM": "gemma",
+    "GraniteForCausalLM": "granite",
     "LlamaForCausalLM": "llama",
+    "MiniCPMForCausalLM": "minicpm",
     "MistralForCausalLM": "mistral",
     "Phi3ForCausalLM": "phi3",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "StableLmForCausalLM": "stablelm",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 

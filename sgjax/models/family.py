@@ -78,6 +78,9 @@ class ModelConfig:
     """Logits, scaled, become logit_soft_cap * tanh(logit / logit_soft_cap)."""
     head_layer_norm: bool = False
     """Whether query and key heads have a LayerNorm each, before RoPE."""
+    parallel_residual: bool = False
+    """Whether attention and the feed-forward layer stand side by side, after one norm, in a family
+    where they need not."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     pooling: Pooling | None = None
@@ -194,4 +197,4 @@ Target = tuple[str, str]
 """(parameter path, rearrangement): `sgjax/weights/rules.py` says how they are written."""
 
 Table = Mapping[str, Target | list[Target]]
-"""Checkpoint name (`{}` stands for the layer) -> what its tensor fills."""
+"""Checkpoint name (`{}` stands for the layer, `{n}` for a number) -> what its tensor fills."""

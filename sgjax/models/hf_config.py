@@ -29,6 +29,7 @@ BOOKKEEPING = frozenset(
         "finetuning_task",
         "forced_bos_token_id",
         "forced_eos_token_id",
+        "hidden_dropout",
         "id2label",
         "initializer_range",
         "label2id",
@@ -148,6 +149,13 @@ class HFConfig:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(key, "must be a number")
         return float(value)
+
+    def positive(self, key: str, default: Any = _REQUIRED) -> float:
+        """A number above zero."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self.error(key, "must be above 0")
+        return value
 
     def optional_number(self, key: str) -> float | None:
         """A number, or None where it is absent."""

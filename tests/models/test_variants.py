@@ -8,13 +8,18 @@ from sgjax.errors import ConfigError
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
+from sgjax.models.norms import head_layer_norms_of
 from tests.models.published_variants import (
     COMMAND_R,
     COMMAND_R7B,
     GEMMA3,
+    GRANITE,
+    MINICPM,
     PHI3,
     PHI3_LONG,
     PHI4_MINI,
+    STABLELM,
+    STABLELM_12B,
 )
 
 
@@ -83,7 +88,60 @@ def test_command_r_is_served_with_the_context_it_was_made_for():
     assert read(COMMAND_R | {"model_max_length": None}).context_length == 8192
 
 
+def test_stablelm_knows_older_names():
+    old = {"rope_pct": STABLELM["partial_rotary_factor"], "norm_eps": STABLELM["layer_norm_eps"]}
+    gone = ("partial_rotary_factor", "layer_norm_eps")
+    assert read({key: value for key, value in STABLELM.items() if key not in gone} | old) == read(
+        STABLELM
+    )
+
+
+def test_a_quarter_of_stablelms_heads_turns():
+    cfg = read(STABLELM_12B)
+    assert (cfg.head_size, cfg.rope.num_turned(cfg.head_size)) == (160, 40)
+
+
+def test_normed_heads_are_shared_as_the_heads_are():
+    cfg = read(STABLELM_12B).for_tp(16)
+    q_norm, k_norm = head_layer_norms_of(cfg) or ()
+    assert (q_norm.scale.shape, k_norm.scale.shape) == ((16, 2, 160), (16, 1, 160))
+
+
+def test_granites_factors_are_those_of_config_json():
+    cfg = read(GRANITE)
+    assert (cfg.embed_scale, cfg.attn_scale, cfg.residual_scale) == (12.0, 2**-7, 0.22)
+    assert cfg.logit_scale == 1 / 16
+
+
+def test_minicpms_factors_follow_from_its_depth_and_width():
+    cfg = read(MINICPM)
+    assert (cfg.embed_scale, cfg.attn_scale) == (12.0, None)
+    assert cfg.residual_scale == pytest.approx(1.4 / 40**0.5)
+    assert cfg.logit_scale == pytest.approx(256 / 2304)
+
+
 BAD = {
+    "a scaled rotation": (
+        STABLELM | {"rotary_scaling_factor": 2.0},
+        "rotary_scaling_factor = 2.0 is supported as 1.0",
+    ),
+    "logits divided by nothing": (
+        GRANITE | {"logits_scaling": 0},
+        "logits_scaling = 0 must be above 0",
+    ),
+    "experts": (MINICPM | {"num_experts": 8}, "num_experts = 8 is supported as 0"),
+    "attention that leaves out tokens": (
+        MINICPM | {"sparse_config": {"kernel_size": 32}},
+        "has keys that MiniCPMForCausalLM does not know.*sparse_config",
+    ),
+    "another depth": (
+        MINICPM | {"mup_denominator": 32},
+        "mup_denominator = 32 is supported as 40",
+    ),
+    "no factor": (
+        {key: value for key, value in MINICPM.items() if key != "scale_emb"},
+        "lacks 'scale_emb'",
+    ),
     "layers one after the other": (
         COMMAND_R7B | {"use_parallel_block": False},
         "use_parallel_block = false is supported as True",

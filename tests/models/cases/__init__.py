@@ -31,14 +31,19 @@ class Case:
     publish: Callable[[Path], None] = lambda folder: None
 
 
-def case(cls: Any, values: dict[str, Any], **without: Any) -> Case:
+def case(
+    cls: Any,
+    values: dict[str, Any],
+    publish: Callable[[Path], None] = lambda folder: None,
+    **without: Any,
+) -> Case:
     """`without`: feature -> the values (or the class and values) that lack it."""
     values = SIZES | values
     others = {}
     for feature, change in without.items():
         other, change = change if isinstance(change, tuple) else (cls, change)
         others[feature] = other(**values | change)
-    return Case(cls(**values), others)
+    return Case(cls(**values), others, publish)
 
 
 def rope(kind: str, theta: float = 100.0, **params: Any) -> dict[str, Any]:
