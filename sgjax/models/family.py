@@ -96,7 +96,9 @@ class ModelConfig:
         return self.num_heads // self.num_kv_heads
 
     def window(self, layer: int) -> int | None:
-        return self.windows[layer] if self.windows else None
+        """The window of a layer, None where it leaves nothing of a request out."""
+        window = self.windows[layer] if self.windows else None
+        return None if window is None or window >= self.context_length else window
 
     @property
     def needs_whole_texts(self) -> bool:

@@ -45,7 +45,14 @@ def test_three_quarters_of_phi_4_minis_heads_turn():
 
 
 def test_phi_3_has_its_window_in_every_layer():
-    assert set(read(PHI3).windows) == {2047}
+    assert {read(PHI3).window(layer) for layer in range(32)} == {2047}
+
+
+def test_a_window_that_is_as_long_as_the_context_is_none():
+    assert PHI3_LONG["sliding_window"] > PHI3_LONG["max_position_embeddings"]
+    assert {read(PHI3_LONG).window(layer) for layer in range(32)} == {None}
+    windows = [read(PHI3).with_context_length(length).window(0) for length in (2048, 2047)]
+    assert windows == [2047, None]
 
 
 def test_one_of_six_layers_of_gemma_3_has_no_window_and_turns_slowly():
@@ -70,6 +77,11 @@ def test_both_dialects_of_gemma_3_say_the_same():
     new = {key: value for key, value in old.items() if key not in other}
     kinds = ["sliding_attention" if layer % 6 < 5 else "full_attention" for layer in range(26)]
     assert read(new | {"rope_parameters": ropes, "layer_types": kinds}) == read(old)
+
+
+def test_gemma_3_with_images_is_an_architecture_of_its_own():
+    with pytest.raises(ConfigError, match="'Gemma3ForConditionalGeneration' is not supported"):
+        find_family("Gemma3ForConditionalGeneration")
 
 
 def test_gemma_3_knows_its_thetas_where_config_json_does_not_say_them():
