@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu2"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu2", "tanh"]
 
 
 def _gelu(x):
@@ -29,6 +29,7 @@ _FUNCTIONS: dict[Activation, Callable[[Any], Any]] = {
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
     "relu2": _relu2,
+    "tanh": jnp.tanh,
 }
 
 

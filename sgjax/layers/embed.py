@@ -15,14 +15,14 @@ from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import RULES, spec
 
 
-class Positions(nnx.Module):
-    """A learned vector a position, on every device."""
+class LearnedVectors(nnx.Module):
+    """A learned vector a position, or a type of tokens, on every device."""
 
-    def __init__(self, num_positions: int, d_model: int):
-        self.table = Weight((num_positions, d_model), "1 D")
+    def __init__(self, count: int, d_model: int):
+        self.table = Weight((count, d_model), "1 D")
 
-    def __call__(self, positions: Int32[Array, "T"]) -> Float[Array, "T D"]:
-        return self.table[...][positions]
+    def __call__(self, at: Int32[Array, "T"]) -> Float[Array, "T D"]:
+        return self.table[...][at]
 
 
 class Embed(nnx.Module):

@@ -56,4 +56,11 @@ class MLP(nnx.Module):
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
         """x + delta, and what the layer makes of its norm."""
         x, hidden = self.up.after(norm, x, delta, placement)
-        return x, self.down(activate(hidden, self.activation), placement)
+        return x, self._down(hidden, placement)
+
+    def of(self, x: Float[Array, "T D"], placement: Placement) -> Float[Array, "T D"]:
+        """What the layer makes of x as it is."""
+        return self._down(self.up(x, placement), placement)
+
+    def _down(self, hidden: Float[Array, "T F"], placement: Placement) -> Float[Array, "T D"]:
+        return self.down(activate(hidden, self.activation), placement)

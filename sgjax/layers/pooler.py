@@ -4,12 +4,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int32
 
+from sgjax.kernels_pallas.activations import Activation, activate
 from sgjax.kernels_pallas.product import product
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.layers.einsum import Einsum
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import Norm
 from sgjax.layers.weight import Weight
-from sgjax.models.family import Pooling
+from sgjax.models.family import ClassifierHead, Pooling
+from sgjax.sharding.mesh import Placement
 
 _LEAST_LENGTH = 1e-12
 """What vectors are divided by at least."""
@@ -17,12 +20,17 @@ _LEAST_LENGTH = 1e-12
 
 class Pooler(nnx.Module):
     """The last token's state, the first's, or the mean of all; then scores of labels, if the model
-    has these, else its direction, if that is wanted. Float32."""
+    has these, else its direction, if that is wanted. Float32.
 
-    def __init__(self, pooling: Pooling, d_model: int):
+    `head_norm` is that of a classifier's head, if it has one.
+    """
+
+    def __init__(self, pooling: Pooling, d_model: int, head_norm: Norm):
         self.pooling = pooling
-        count = len(pooling.labels)
+        count, head = len(pooling.labels), pooling.head
         self.score = Weight((count, d_model), "Y D") if count else None
+        self.head = Head(head, d_model, head_norm) if count and head else None
+        self.score_bias = Weight((count,), "Y") if count and head else None
 
     def __call__(
         self, norm: Norm, x: Float[Array, "T D"], delta: Float[Array, "T D"], step: StepInputs
@@ -38,16 +46,32 @@ class Pooler(nnx.Module):
                 at = step.rows.starts[_rows_of(at, step.rows)]
             pooled = norm.after_add(x[at], delta[at], placement)[1].astype(jnp.float32)
         if self.score is not None:
-            pooled = product(
-                pooled.astype(x.dtype),
-                self.score[...],
-                form="logits",
-                implementation=placement.kernels,
-            )
+            return self._scores(pooled.astype(x.dtype), self.score, placement)
         if self.pooling.is_normalised:
             length = jnp.sqrt(jnp.sum(jnp.square(pooled), axis=-1, keepdims=True))
             pooled /= jnp.maximum(length, _LEAST_LENGTH)
         return pooled
+
+    def _scores(
+        self, x: Float[Array, "R D"], score: Weight, placement: Placement
+    ) -> Float[Array, "R Y"]:
+        if self.head is not None:
+            x = self.head(x, placement)
+        scores = product(x, score[...], form="logits", implementation=placement.kernels)
+        return scores if self.score_bias is None else scores + self.score_bias[...][None]
+
+
+class Head(nnx.Module):
+    """norm(activation(x · dense))."""
+
+    def __init__(self, head: ClassifierHead, d_model: int, norm: Norm):
+        self.dense = Einsum("D -> D", {"D": d_model}, bias=head.has_bias)
+        self.activation: Activation = head.activation
+        self.norm = norm if head.has_norm else None
+
+    def __call__(self, x: Float[Array, "R D"], placement: Placement) -> Float[Array, "R D"]:
+        x = activate(self.dense(x, placement), self.activation)
+        return x if self.norm is None else self.norm(x)
 
 
 def _means(states: Float[Array, "T D"], step: StepInputs) -> Float[Array, "R D"]:

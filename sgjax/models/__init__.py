@@ -70,11 +70,11 @@ def read_model_config(
     folder = Path(model_dir)
     hf = HFConfig.from_file(folder / "config.json")
     family = find_family(hf.architecture)
-    pooling = read_pooling(hf, folder, is_embedding=is_embedding)
     is_causal = hf.flag("is_causal", True)
+    cfg = family.config(hf).with_context_length(context_length)
+    pooling = read_pooling(hf, folder, cfg.pooling, is_embedding=is_embedding)
     if pooling is None and not is_causal:
         raise hf.error("is_causal", "is supported for embeddings only: serve with --is-embedding")
-    cfg = family.config(hf).with_context_length(context_length)
     if pooling is None:
         return family, cfg
     longest = read_max_length(folder) if context_length is None else None

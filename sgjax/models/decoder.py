@@ -1,4 +1,4 @@
-"""The shell that all decoders share: embedding, a loop over blocks, the final norm, logits.
+"""The shell that all models share: embedding, a loop over blocks, the final norm, logits.
 
 A model is split once, when it is loaded, into a graphdef (what it is: hashable, no arrays) and
 params (nested dicts of arrays). A step is a plain function of these: `forward`.
@@ -14,8 +14,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sgjax.cache.kv_cache import LayerKV
-from sgjax.layers.embed import Embed, Positions
+from sgjax.layers.embed import Embed, LearnedVectors
 from sgjax.layers.inputs import StepInputs
+from sgjax.layers.norm import NoNorm
 from sgjax.layers.pooler import Pooler
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.norms import norm_of
@@ -26,18 +27,22 @@ Params = dict[str, Any]
 
 
 class Decoder(nnx.Module):
-    """A decoder-only transformer. Made abstract: `sgjax/weights` gives it values."""
+    """A decoder-only transformer, or an encoder that gives vectors. Made abstract: `sgjax/weights`
+    gives it values."""
 
     def __init__(self, family: Family, cfg: ModelConfig, placement: Placement):
         self.placement = placement
         self.embed = _embed(cfg)
-        self.positions = Positions(cfg.num_positions, cfg.d_model) if cfg.num_positions else None
+        self.positions = _table(cfg.num_positions, cfg)
+        self.token_types = _table(cfg.num_token_types, cfg)
+        self.embed_norm = norm_of(cfg) if cfg.has_embed_norm else None
         self.blocks = nnx.List([family.block(cfg, layer) for layer in range(cfg.num_layers)])
         # Known once for good: to split blocks again takes a tenth of the time to trace a step.
         self.block_graphdefs = nnx.static(tuple(nnx.graphdef(block) for block in self.blocks))
-        self.norm = norm_of(cfg)
+        self.norm = norm_of(cfg) if cfg.has_final_norm else NoNorm()
         self.head = None if cfg.tie_embeddings else _embed(cfg)
-        self.pooler = None if cfg.pooling is None else Pooler(cfg.pooling, cfg.d_model)
+        self.pooler = cfg.pooling and Pooler(cfg.pooling, cfg.d_model, norm_of(cfg))
+        self.first_position = cfg.first_position
         self.embed_scale = cfg.embed_scale
         self.logit_scale = cfg.logit_scale
         self.logit_soft_cap = cfg.logit_soft_cap
@@ -60,10 +65,17 @@ class Decoder(nnx.Module):
         return self._finished(head.logits_after(self.norm, x, h, self.placement)), new_kv
 
     def _embedded(self, step: StepInputs) -> Float[Array, "T D"]:
-        x = self.embed(step.tokens, self.placement.mesh)
+        tokens = step.tokens
+        if self.token_types is not None:
+            types, tokens = jnp.divmod(tokens, self.embed.vocab_size)
+        x = self.embed(tokens, self.placement.mesh)
         if self.embed_scale != 1:
             x *= jnp.asarray(self.embed_scale, x.dtype)
-        return x if self.positions is None else x + self.positions(step.positions)
+        if self.positions is not None:
+            x += self.positions(step.positions + self.first_position)
+        if self.token_types is not None:
+            x += self.token_types(types)
+        return x if self.embed_norm is None else self.embed_norm(x)
 
     def _finished(self, logits: Float[Array, "R V"]) -> Float[Array, "R V"]:
         if self.logit_scale != 1:
@@ -91,6 +103,10 @@ def forward(
 
 def _embed(cfg: ModelConfig) -> Embed:
     return Embed(cfg.vocab_size, cfg.d_model, padding=cfg.vocab_padding)
+
+
+def _table(num_rows: int, cfg: ModelConfig) -> LearnedVectors | None:
+    return LearnedVectors(num_rows, cfg.d_model) if num_rows else None
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -19,6 +19,15 @@ NormKind = Literal["rms", "wide_rms", "layer", "biased_layer"]
 
 
 @dataclasses.dataclass(frozen=True)
+class ClassifierHead:
+    """What is between a classifier's vector and its scores: norm(activation(vector · dense))."""
+
+    activation: Activation
+    has_bias: bool = True
+    has_norm: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Pooling:
     """How a model that gives a vector a text, and no next token, makes it of its hidden states."""
 
@@ -28,6 +37,8 @@ class Pooling:
     """Whether the vector is divided by its length."""
     labels: tuple[str, ...] = ()
     """Of a classifier: the vector is a score for each."""
+    head: ClassifierHead | None = None
+    """Of a classifier. None: scores are products with the vector, without biases."""
 
     @property
     def needs_all_tokens(self) -> bool:
@@ -37,7 +48,7 @@ class Pooling:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A decoder's sizes. Capital letters are the axes of `sgjax/axes.py`."""
+    """A transformer's sizes. Capital letters are the axes of `sgjax/axes.py`."""
 
     architecture: str
     vocab_size: int  # V
@@ -83,8 +94,17 @@ class ModelConfig:
     where they need not."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
+    first_position: int = 0
+    """The row of a text's first token."""
+    num_token_types: int = 0
+    """Rows of a table of learned types of tokens, which are added to embeddings, too. Where there
+    are several, a token of type t is given as its id + t * vocab_size."""
+    has_embed_norm: bool = False
+    """Whether embeddings are normed before the first layer."""
+    has_final_norm: bool = True
+    """Whether the last layer's sum is normed."""
     pooling: Pooling | None = None
-    """None: it generates."""
+    """None: it generates. What a family says here holds unless the checkpoint says otherwise."""
     is_causal: bool = True
     """Whether a token sees only those before it; else all of its text."""
     vocab_padding: int = 0
@@ -192,7 +212,13 @@ class Family:
     """block(cfg, layer): a module with `__call__(x, kv, step) -> (x, kv)`."""
     weights: "Table"
     ignored: tuple[str, ...] = ()
-    """Endings of tensors that checkpoints have and that say nothing: masks, buffers."""
+    """Endings of tensors that checkpoints have and that say nothing: masks, buffers. One that ends
+    with a dot is a beginning."""
+    prefix: str = "model."
+    """What names of tensors begin with in `weights`, and may lack in checkpoints of models that
+    give vectors."""
+    older_endings: "Mapping[str, str]" = dataclasses.field(default_factory=dict)
+    """Ending of names in `weights` -> the one that older checkpoints have."""
 
 
 Target = tuple[str, str]

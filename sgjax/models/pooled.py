@@ -1,11 +1,12 @@
 """Models that give a vector a text: for embeddings, or scores of labels.
 
-They are decoders of the families here, without a language-model head. Which ones they are is said
-by the architecture (`Qwen3Model`, `LlamaForSequenceClassification`), by whoever serves one
-(`--is-embedding`), or by modules.json, as Sentence Transformers writes it, which says how the
+They are encoders, or decoders of the families here, without a language-model head. Which ones they
+are is said by the architecture (`Qwen3Model`, `LlamaForSequenceClassification`), by whoever serves
+one (`--is-embedding`), or by modules.json, as Sentence Transformers writes it, which says how the
 hidden states are pooled, too.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,19 +38,23 @@ def generator_of(architecture: str) -> str:
     return architecture
 
 
-def read_pooling(hf: HFConfig, folder: Path, *, is_embedding: bool) -> Pooling | None:
-    """How the model pools; None: it generates.
+def read_pooling(
+    hf: HFConfig, folder: Path, default: Pooling | None = None, *, is_embedding: bool
+) -> Pooling | None:
+    """How the model pools; None: it generates. `default`: how a family does that only pools.
 
     Raises:
         ConfigError: where a file is damaged, or asks for what there is not.
     """
     if hf.architecture.endswith(_CLASSIFIERS):
-        return Pooling(is_normalised=False, labels=_labels(hf))
+        given = default or Pooling()
+        return dataclasses.replace(given, is_normalised=False, labels=_labels(hf))
     modules = _read(folder / "modules.json")
     if not (modules or is_embedding or hf.architecture.endswith(_EMBEDDERS)):
-        return None
+        return default
+    default = default or Pooling()
     if modules is None:
-        return Pooling()
+        return default
     kinds = [str(module.get("type")).rpartition(".")[2] for module in modules]
     if unknown := [kind for kind in kinds if kind not in _MODULES]:
         raise ConfigError(
@@ -57,8 +62,10 @@ def read_pooling(hf: HFConfig, folder: Path, *, is_embedding: bool) -> Pooling |
             f"supported; supported: {', '.join(_MODULES)}."
         )
     paths = {kind: module.get("path") for kind, module in zip(kinds, modules, strict=True)}
-    of = _pooled(folder / str(paths["Pooling"]) / "config.json") if "Pooling" in paths else "last"
-    return Pooling(of=of, is_normalised="Normalize" in kinds)
+    of = default.of
+    if "Pooling" in paths:
+        of = _pooled(folder / str(paths["Pooling"]) / "config.json")
+    return dataclasses.replace(default, of=of, is_normalised="Normalize" in kinds)
 
 
 def read_max_length(folder: Path) -> int | None:

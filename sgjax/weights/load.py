@@ -3,7 +3,7 @@
 import concurrent.futures
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ OnProgress = Callable[[int, int, str], None]
 
 IGNORED = ("rotary_emb.inv_freq",)
 """Endings of tensors that say nothing new, in any family: buffers that are computed here."""
-
-_PREFIX = "model."
 
 ROWS_AT_A_TIME = 256
 
@@ -105,9 +103,8 @@ class _Checkpoint:
             for source in group
             for name, shape in source.tensors(self.sizes).items()
         }
-        found = {name for name in self.files.names if not name.endswith(self.ignored)}
-        if self.cfg.tie_embeddings:  # or there is no head
-            found -= {source.tensor for source in self.unused if source.path == "head.table"}
+        found = {name for name in self.files.names if not self._is_ignored(name)}
+        found -= {source.tensor for source in self.unused if self._may_lack(source.path)}
         problems = [f"missing: {name}" for name in wanted if name not in found]
         problems += [f"unknown: {name}" for name in sorted(found - wanted.keys())]
         for name in sorted(found & wanted.keys()):
@@ -119,6 +116,17 @@ class _Checkpoint:
                 f"The checkpoint in {self.files.folder} is not the {self.cfg.architecture} that "
                 "its config.json describes:\n  " + "\n  ".join(problems[:10]) + more
             )
+
+    def _is_ignored(self, name: str) -> bool:
+        beginnings = tuple(each for each in self.ignored if each.endswith("."))
+        return name.endswith(self.ignored) or name.startswith(beginnings)
+
+    def _may_lack(self, path: str) -> bool:
+        """Whether the model may have no such parameter, though the checkpoint has a tensor for it:
+        heads that it shares with the embedding, or has no use for."""
+        if path == "head.table":
+            return self.cfg.tie_embeddings
+        return self.cfg.pooling is not None and path.startswith("pooler.")
 
     def load(self, placement: Placement, dtype: Any, report: OnProgress) -> list[jax.Array]:
         """The arrays, in the order of `weights`."""
@@ -171,16 +179,31 @@ class _Checkpoint:
 
 
 def _table(family: Family, cfg: ModelConfig, files: CheckpointFiles) -> Table:
-    """The family's. Of a model without a head names may lack their common prefix, whatever the
-    architecture is called, and a classifier's scores come beside it."""
+    """The family's, with the names that this checkpoint has. Of a model without a head they may
+    lack their common prefix, whatever the architecture is called, and a decoder's that classifies
+    has its scores beside it."""
     if cfg.pooling is None:
         return family.weights
-    bare = not any(name.startswith(_PREFIX) for name in files.names)
+    is_bare = not any(name.startswith(family.prefix) for name in files.names)
+    older = {
+        new: old
+        for new, old in family.older_endings.items()
+        if any(name.endswith(old) for name in files.names)
+    }
     table = {
-        name.removeprefix(_PREFIX) if bare else name: target
+        _renamed(name.removeprefix(family.prefix) if is_bare else name, older): target
         for name, target in family.weights.items()
     }
+    if cfg.pooling.head is not None:
+        return table
     return table | {"score.weight": ("pooler.score", "y d -> y d")}
+
+
+def _renamed(name: str, endings: Mapping[str, str]) -> str:
+    for new, old in endings.items():
+        if name.endswith(new):
+            return name.removesuffix(new) + old
+    return name
 
 
 def _copy(out: np.ndarray, block: np.ndarray) -> None:

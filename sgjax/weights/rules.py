@@ -27,6 +27,9 @@ Where entries of the first axis are tensors by themselves, `{n}` in the name is 
     r    how often that is: "(kv r)" are as many as k, without repeating
     i    the features of a head where those that RoPE turns together lie side by side; they become
          h, where each lies half of the turned features behind its partner
+    p    the positions that a learned vector is added for
+    t    the types of tokens that one is added for
+    m    the model's width, of a map from it to it: "m d -> d m"
 """
 
 import dataclasses
@@ -67,6 +70,9 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "g": cfg.group_size,
         "h": cfg.head_size,
         "i": cfg.head_size,
+        "p": cfg.num_positions,
+        "t": cfg.num_token_types,
+        "m": cfg.d_model,
         "y": len(cfg.pooling.labels) if cfg.pooling else 0,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
