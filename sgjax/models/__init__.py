@@ -24,6 +24,9 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
+    "BertForMaskedLM": "bert",
+    "BertForSequenceClassification": "bert",
+    "BertModel": "bert",
     "Cohere2ForCausalLM": "cohere2",
     "CohereForCausalLM": "cohere",
     "Gemma2ForCausalLM": "gemma2",
@@ -33,10 +36,19 @@ FAMILIES = {
     "LlamaForCausalLM": "llama",
     "MiniCPMForCausalLM": "minicpm",
     "MistralForCausalLM": "mistral",
+    "ModernBertForMaskedLM": "modernbert",
+    "ModernBertForSequenceClassification": "modernbert",
+    "ModernBertModel": "modernbert",
     "Phi3ForCausalLM": "phi3",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "RobertaForMaskedLM": "roberta",
+    "RobertaForSequenceClassification": "roberta",
+    "RobertaModel": "roberta",
     "StableLmForCausalLM": "stablelm",
+    "XLMRobertaForMaskedLM": "roberta",
+    "XLMRobertaForSequenceClassification": "roberta",
+    "XLMRobertaModel": "roberta",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 

@@ -17,27 +17,36 @@ BOOKKEEPING = frozenset(
         "_name_or_path",
         "architectures",
         "attention_dropout",
+        "attention_probs_dropout_prob",
         "auto_map",
         "begin_suppress_tokens",
         "bos_token_id",
         "chunk_size_feed_forward",
+        "classifier_dropout",
+        "cls_token_id",
         "decoder_start_token_id",
         "do_sample",
         "dtype",
         "embd_pdrop",
+        "embedding_dropout",
         "eos_token_id",
         "finetuning_task",
         "forced_bos_token_id",
         "forced_eos_token_id",
+        "gradient_checkpointing",
         "hidden_dropout",
+        "hidden_dropout_prob",
         "id2label",
         "initializer_range",
         "label2id",
         "max_new_tokens",
+        "mlp_dropout",
         "model_type",
         "name_or_path",
+        "num_labels",
         "output_attentions",
         "output_hidden_states",
+        "output_past",
         "output_scores",
         "pad_token_id",
         "prefix",
@@ -46,6 +55,8 @@ BOOKKEEPING = frozenset(
         "repetition_penalty",
         "resid_pdrop",
         "return_dict",
+        "sbert_ce_default_activation_function",
+        "sentence_transformers",
         "return_dict_in_generate",
         "sep_token_id",
         "suppress_tokens",
@@ -135,6 +146,13 @@ class HFConfig:
             return value
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise self.error(key, "must be a positive integer")
+        return value
+
+    def index(self, key: str, default: Any = _REQUIRED) -> int:
+        """An integer from 0 on."""
+        value = self(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.error(key, "must be an integer of at least 0")
         return value
 
     def divisor(self, key: str, total: int, *, of: str) -> int:

@@ -16,6 +16,7 @@ from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.layers.inputs import StepInputs
 from sgjax.models import read_model_config
 from sgjax.models.decoder import forward
+from sgjax.models.family import Pooling
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.load import load_model
 
@@ -42,14 +43,19 @@ def save(config: transformers.PreTrainedConfig, folder: Path) -> transformers.Pr
     """Saves a model whose every weight matters: matrices large, norms and biases far from 1, 0."""
     torch.manual_seed(0)
     model = reference(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim > 1 and "norm" not in name:
-                weight.normal_(0, 0.15)
-            else:
-                weight.normal_(1.0 if "norm" in name else 0.0, 0.3)
+    make_weights_matter(model)
     model.save_pretrained(folder)
     return model
+
+
+def make_weights_matter(model: torch.nn.Module) -> None:
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            is_norm = "norm" in name.lower()
+            if weight.ndim > 1 and not is_norm:
+                weight.normal_(0, 0.15)
+            else:
+                weight.normal_(1.0 if is_norm else 0.0, 0.3)
 
 
 def reference(config: transformers.PreTrainedConfig) -> transformers.PreTrainedModel:
@@ -72,9 +78,10 @@ class Stepper:
         *,
         attention: str = "reference",
         context_length: int | None = None,
+        pooling: Pooling | None = None,
     ):
         family, cfg = read_model_config(folder, context_length=context_length)
-        self.cfg = cfg = cfg.for_tp(tp)
+        self.cfg = cfg = dataclasses.replace(cfg, pooling=pooling or cfg.pooling).for_tp(tp)
         mesh = make_mesh(tp)
         graphdef, self.params = load_model(
             folder, family, cfg, Placement(mesh, attention), dtype=jnp.float32
