@@ -151,6 +151,8 @@ class EngineInfo(msgspec.Struct, frozen=True):
     task: Task = "generate"
     labels: list[str] = []
     """Of a classifier: what each number of a vector is the score of."""
+    num_token_types: int = 1
+    """A token of type t is sent as its id + t * vocab_size."""
     default_sampling: dict[str, float] = {}
     """What generation_config.json says of temperature, top_p, top_k, min_p, repetition_penalty."""
 

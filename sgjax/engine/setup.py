@@ -228,6 +228,7 @@ def _info(
         device=devices[0].device_kind,
         task=_task(cfg),
         labels=list(cfg.pooling.labels) if cfg.pooling else [],
+        num_token_types=max(cfg.num_token_types, 1),
         default_sampling=dict(generation.sampling),
     )
 

@@ -24,7 +24,7 @@ from sgjax.front.request import (
     seed_of_sample,
 )
 from sgjax.front.stream import Observer, SampleStream
-from sgjax.front.token_ids import read_ids
+from sgjax.front.token_ids import read_ids, typed
 from sgjax.text import Tokenizer
 
 LONG_TEXT = 20_000
@@ -235,13 +235,16 @@ class Generator:
         rid = uuid.uuid4().hex if request.rid is None else request.rid
         if not 0 < len(rid) <= MAX_RID_CHARS:
             raise InvalidRequest(f"rid must have 1 to {MAX_RID_CHARS} characters.", param="rid")
-        text, given = None, request.prompt
+        text, given, types = None, request.prompt, None
         if isinstance(given, str):
-            text, given = given, await self._tokens_of(request)
+            text, (given, types) = given, await self._tokens_of(request)
         grammar, after = await read_grammar(request, self.tokenizer, self._json_whitespace)
-        ids = read_ids(given, self.client.info.vocab_size)
+        info = self.client.info
+        ids = read_ids(given, info.vocab_size)
+        if types is not None:
+            ids = typed(ids, types, vocab_size=info.vocab_size, num_types=info.num_token_types)
         prompt = Prompt(rid, ids, text, grammar, after, request.shown_tokens)
-        check_params(request, len(prompt.ids), self.client.info.vocab_size)
+        check_params(request, len(prompt.ids), info.vocab_size)
         if self.tokenizer is None and request.params.stop:
             raise InvalidRequest(
                 "Stop strings need a tokenizer, and this engine was started with "
@@ -250,14 +253,23 @@ class Generator:
             )
         return prompt
 
-    async def _tokens_of(self, request: GenerationRequest) -> list[int]:
+    async def _tokens_of(self, request: GenerationRequest) -> tuple[list[int], list[int] | None]:
+        """The ids of a request's text, and of a pair their types, too."""
         if self.tokenizer is None:
             raise InvalidRequest(
                 "Text needs a tokenizer, and this engine was started with --skip-tokenizer-init. "
                 "Send input_ids.",
                 param="prompt",
             )
-        text, special = str(request.prompt), request.add_special_tokens
-        if len(text) < LONG_TEXT:
-            return self.tokenizer.encode(text, add_special_tokens=special)
-        return await asyncio.to_thread(self.tokenizer.encode, text, add_special_tokens=special)
+        if len(request.prompt) + len(request.second or "") < LONG_TEXT:
+            return _encoded(self.tokenizer, request)
+        return await asyncio.to_thread(_encoded, self.tokenizer, request)
+
+
+def _encoded(
+    tokenizer: Tokenizer, request: GenerationRequest
+) -> tuple[list[int], list[int] | None]:
+    text = str(request.prompt)
+    if request.second is not None:
+        return tokenizer.encode_pair(text, request.second)
+    return tokenizer.encode(text, add_special_tokens=request.add_special_tokens), None

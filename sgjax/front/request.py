@@ -31,6 +31,8 @@ class GenerationRequest:
     """Special tokens whose text is wanted even where special tokens are skipped."""
     is_pooled: bool = False
     """Whether a vector is wanted of the prompt, of a model that gives these, and no text."""
+    second: str | None = None
+    """The other text of a pair, for a vector of both; the prompt is text, too, then."""
     grammar_after: str | None = None
     """What binds the output begins after this text, the end of a model's thinking."""
     overflow: Literal["refuse", "cut"] = "refuse"

@@ -23,6 +23,19 @@ def int32(ids: Any) -> array | None:
         return None
 
 
+def typed(ids: array, types: Sequence[int], *, vocab_size: int, num_types: int) -> array:
+    """Ids with the type of each in them: of type t, id + t * vocab_size. A model that has a single
+    type does not tell tokens apart."""
+    if num_types == 1:
+        return ids
+    if max(types) >= num_types:
+        raise InvalidRequest(
+            f"The tokenizer gives a token type {max(types)}, but this model has {num_types}. Is it "
+            "another model's?"
+        )
+    return array("i", (token + kind * vocab_size for token, kind in zip(ids, types, strict=True)))
+
+
 def extremes(ids: array) -> tuple[int, int]:
     """The smallest and the largest of some ids."""
     values = np.frombuffer(ids, np.int32)

@@ -27,17 +27,19 @@ class Vector:
 def vector_request(
     prompt: str | Sequence[int],
     *,
+    second: str | None = None,
     rid: str | None = None,
     cache_salt: str = "",
     add_special_tokens: bool = True,
 ) -> GenerationRequest:
-    """Asks for the vector of a prompt."""
+    """Asks for the vector of a prompt, or of a pair of it and a second text."""
     return GenerationRequest(
         prompt=prompt,
         rid=rid,
         cache_salt=cache_salt,
         add_special_tokens=add_special_tokens,
         is_pooled=True,
+        second=second,
     )
 
 

@@ -80,15 +80,17 @@ class Tokenizer:
         _check_unicode(text)
         return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
 
-    def encode_pair(self, first: str, second: str) -> list[int]:
-        """The ids of two texts, with the special tokens that the tokenizer puts around a pair.
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """The ids of two texts, with the special tokens that the tokenizer puts around a pair, and
+        the type of each: 0 for the first text, 1 for the second, if the tokenizer tells them apart.
 
         Raises:
             InvalidRequest: as `encode`.
         """
         _check_unicode(first)
         _check_unicode(second)
-        return self.backend.encode(first, second).ids
+        encoding = self.backend.encode(first, second)
+        return encoding.ids, encoding.type_ids
 
     def decode(
         self,

@@ -193,9 +193,8 @@ async def _scored(
                 "scored by one that has a single one. Ask /classify.",
                 param="model",
             )
-        service.check_open()
-        tokenizer = service.needs_tokenizer()
-        requests = [vector_request(tokenizer.encode_pair(*pair)) for pair in pairs]
+        service.needs_tokenizer()
+        requests = [vector_request(first, second=second) for first, second in pairs]
         found = await started(service, requests)
         return np.array([probabilities(vector.values)[0] for vector in found]), found
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
