@@ -56,6 +56,14 @@ class BucketSizes:
     shared_from: int | None = None
     """From so many rows on, those of `decode_rows` come for shared prefixes too; None: none do."""
 
+    def up_to(self, num_tokens: int) -> "BucketSizes":
+        """The same with larger mixed steps, each twice as large as the last: for texts that no step
+        may part."""
+        sizes = list(self.mixed_tokens)
+        while 2 * sizes[-1] < num_tokens:
+            sizes.append(2 * sizes[-1])
+        return dataclasses.replace(self, mixed_tokens=tuple(sizes))
+
 
 CPU = BucketSizes(
     decode_rows=(1, 8, 32),

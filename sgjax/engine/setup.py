@@ -170,6 +170,8 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
 def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
     """Layers with a window read prefixes row by row; without the tree there are none to share."""
     sizes = sizing.bucket_sizes(device)
+    if cfg.needs_whole_texts:
+        sizes = sizes.up_to(cfg.context_length)
     has_tree = not (config.disable_radix_cache or cfg.needs_whole_texts)
     if not has_tree or all(cfg.window(i) for i in range(cfg.num_layers)):
         return dataclasses.replace(sizes, shared_from=None)

@@ -198,6 +198,14 @@ def test_every_step_within_the_limits_has_a_bucket_and_decoding_gets_its_own():
     assert pick(buckets, Batch.of([wanted])).num_logits >= 81
 
 
+def test_whole_texts_are_padded_to_less_than_twice_their_length():
+    buckets = make_buckets(CPU.up_to(8192), max_rows=32, max_tokens=8192)
+    sizes = sorted({bucket.num_tokens for bucket in buckets if not bucket.only_decode})
+    assert sizes == [32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
+    assert ACCELERATOR.up_to(8192) == ACCELERATOR
+    assert CPU.up_to(100) == CPU
+
+
 def test_rows_that_share_reach_the_device_in_a_bucket_for_them():
     batch = dataclasses.replace(decode_batch(), shared=np.array([[0, 0], [4, 4]], np.int32))
     bucket = Bucket(4, 4, 4, only_decode=True, shared=True)
