@@ -3,7 +3,7 @@ from array import array
 import pytest
 
 from sgjax.errors import InvalidRequest
-from sgjax.front.token_ids import extremes, int32, read_ids
+from sgjax.front.token_ids import extremes, int32, read_ids, typed
 
 
 def test_ids_are_brought_to_int32_once():
@@ -26,3 +26,11 @@ def test_an_id_that_the_model_lacks_is_named(token):
 
 def test_the_ends_of_the_vocabulary_are_in_it():
     assert read_ids([0, 8], 9) == array("i", [0, 8])
+
+
+def test_a_token_carries_its_type_where_the_model_has_several():
+    ids, types = array("i", [5, 0, 9]), [0, 1, 1]
+    assert typed(ids, types, vocab_size=10, num_types=2).tolist() == [5, 10, 19]
+    assert typed(ids, types, vocab_size=10, num_types=1) is ids
+    with pytest.raises(InvalidRequest, match="a token type 2, but this model has 2"):
+        typed(ids, [0, 1, 2], vocab_size=10, num_types=2)
