@@ -31,7 +31,7 @@ from sgjax.models.family import ModelConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.text import load_tokenizer
 from sgjax.weights.generation_config import read_generation_config
-from sgjax.weights.hub import resolve
+from sgjax.weights.hub import model_folder, tokenizer_folder
 from sgjax.weights.load import load_model
 
 _DTYPES = {
@@ -72,7 +72,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     traces_folder = use_compile_cache(config.compile_cache_dir)
     if devices[0].platform == "gpu":
         announce_triton_dialect()
-    folder = resolve(config.model_path, config.revision)
+    folder = model_folder(config)
     family, cfg = read_model_config(
         folder, context_length=config.context_length, is_embedding=config.is_embedding
     )
@@ -152,7 +152,7 @@ def _has_grammars(config: ServeConfig, cfg: ModelConfig) -> bool:
 def _grammars(
     config: ServeConfig, runner: ModelRunner, scheduler: Scheduler, info: EngineInfo
 ) -> Grammars:
-    folder = resolve(config.tokenizer_path or config.model_path, config.revision)
+    folder = tokenizer_folder(config)
 
     def read_tokenizer() -> str:
         return load_tokenizer(folder, mode=config.tokenizer_mode).backend.to_str()
