@@ -18,7 +18,10 @@ from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import sources
-from tests.models.published import MODELS, NEMO, QWEN2, QWEN3
+from tests.models import published, published_dense
+from tests.models.published import NEMO, QWEN2, QWEN3
+
+MODELS = published.MODELS | published_dense.MODELS
 
 
 def read(name: str) -> ModelConfig:

@@ -1,6 +1,8 @@
 """Tiny models of every family, and the same without one of its features each."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -19,20 +21,29 @@ SIZES = {
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A config, and others that lack one of its features: their logits must be different."""
+    """A config, and others that lack one of its features: their logits must be different.
+
+    `publish` makes of a folder that transformers saved what the family's authors publish.
+    """
 
     config: PreTrainedConfig
     without: dict[str, PreTrainedConfig]
+    publish: Callable[[Path], None] = lambda folder: None
 
 
-def case(cls: Any, values: dict[str, Any], **without: Any) -> Case:
+def case(
+    cls: Any,
+    values: dict[str, Any],
+    publish: Callable[[Path], None] = lambda folder: None,
+    **without: Any,
+) -> Case:
     """`without`: feature -> the values (or the class and values) that lack it."""
     values = SIZES | values
     others = {}
     for feature, change in without.items():
         other, change = change if isinstance(change, tuple) else (cls, change)
         others[feature] = other(**values | change)
-    return Case(cls(**values), others)
+    return Case(cls(**values), others, publish)
 
 
 def rope(kind: str, theta: float = 100.0, **params: Any) -> dict[str, Any]:
