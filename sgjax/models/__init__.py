@@ -24,6 +24,7 @@ from sgjax.models.hf_config import HFConfig
 FAMILIES = {
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
+    "InternLM2ForCausalLM": "internlm2",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
     "Olmo2ForCausalLM": "olmo2",

@@ -17,6 +17,7 @@ BOOKKEEPING = frozenset(
         "_name_or_path",
         "architectures",
         "attention_dropout",
+        "attn_implementation",
         "auto_map",
         "begin_suppress_tokens",
         "bos_token_id",

@@ -1,0 +1,61 @@
+"""Families that transformers computes under another name: InternLM2, ChatGLM, EXAONE 3, Qwen 1."""
+
+from typing import Any
+
+from transformers import LlamaConfig
+
+from tests.models.cases import PLAIN, case, rope
+from tests.models.publishing import Packed, by_kv_head, publish
+
+ATTN, MLP = "model.layers.{}.self_attn", "model.layers.{}.mlp"
+QKV = tuple(f"{ATTN}.{part}_proj.weight" for part in "qkv")
+QKV_BIASES = tuple(f"{ATTN}.{part}_proj.bias" for part in "qkv")
+INPUT_NORM = "model.layers.{}.input_layernorm.weight"
+MLP_NORM = "model.layers.{}.post_attention_layernorm.weight"
+
+
+def shared(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """What config.json of the family says by the same names."""
+    names = ("hidden_size", "num_attention_heads", "tie_word_embeddings", *keys)
+    return {key: config[key] for key in names}
+
+
+def internlm2_config(config: dict[str, Any]) -> dict[str, Any]:
+    keys = ("hidden_act", "intermediate_size", "num_hidden_layers", "num_key_value_heads")
+    more = ("max_position_embeddings", "rms_norm_eps", "vocab_size")
+    return shared(config, *keys, *more) | {
+        "architectures": ["InternLM2ForCausalLM"],
+        "bias": config["attention_bias"],
+        "rope_scaling": {"type": "dynamic", "factor": 2.0},
+        "rope_theta": config["rope_parameters"]["rope_theta"],
+    }
+
+
+INTERNLM2 = publish(
+    internlm2_config,
+    {
+        "model.tok_embeddings.weight": "model.embed_tokens.weight",
+        "model.norm.weight": "model.norm.weight",
+        "output.weight": "lm_head.weight",
+        "model.layers.{}.attention_norm.weight": INPUT_NORM,
+        "model.layers.{}.ffn_norm.weight": MLP_NORM,
+        "model.layers.{}.attention.wqkv.weight": Packed(QKV, by_kv_head),
+        "model.layers.{}.attention.wqkv.bias": Packed(QKV_BIASES, by_kv_head),
+        "model.layers.{}.attention.wo.weight": f"{ATTN}.o_proj.weight",
+        "model.layers.{}.attention.wo.bias": f"{ATTN}.o_proj.bias",
+        "model.layers.{}.feed_forward.w1.weight": f"{MLP}.gate_proj.weight",
+        "model.layers.{}.feed_forward.w2.weight": f"{MLP}.down_proj.weight",
+        "model.layers.{}.feed_forward.w3.weight": f"{MLP}.up_proj.weight",
+    },
+)
+
+
+CASES = {
+    "internlm2": case(LlamaConfig, PLAIN, INTERNLM2, theta=rope("default", 1e4)),
+    "internlm2 with one kv head": case(
+        LlamaConfig,
+        {"num_key_value_heads": 1, "attention_bias": True},
+        INTERNLM2,
+        bias={"attention_bias": False},
+    ),
+}
