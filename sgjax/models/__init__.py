@@ -22,8 +22,13 @@ from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 
 FAMILIES = {
+    "ChatGLMForCausalLM": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+    "ChatGLMModel": "chatglm",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
+    "Glm4ForCausalLM": "glm4",
+    "GlmForCausalLM": "glm",
     "InternLM2ForCausalLM": "internlm2",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",

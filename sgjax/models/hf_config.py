@@ -29,6 +29,7 @@ BOOKKEEPING = frozenset(
         "finetuning_task",
         "forced_bos_token_id",
         "forced_eos_token_id",
+        "hidden_dropout",
         "id2label",
         "initializer_range",
         "label2id",

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from transformers import LlamaConfig
+from transformers import GlmConfig, LlamaConfig
 
 from tests.models.cases import PLAIN, case, rope
-from tests.models.publishing import Packed, by_kv_head, publish
+from tests.models.cases.glm import HALF_HEADS, WHOLE_HEADS
+from tests.models.publishing import Packed, by_kv_head, end_to_end, publish
 
 ATTN, MLP = "model.layers.{}.self_attn", "model.layers.{}.mlp"
 QKV = tuple(f"{ATTN}.{part}_proj.weight" for part in "qkv")
@@ -50,6 +51,41 @@ INTERNLM2 = publish(
 )
 
 
+def chatglm_config(config: dict[str, Any]) -> dict[str, Any]:
+    return shared(config) | {
+        "add_bias_linear": False,
+        "add_qkv_bias": config["attention_bias"],
+        "architectures": ["ChatGLMForConditionalGeneration"],
+        "ffn_hidden_size": config["intermediate_size"],
+        "kv_channels": config["head_dim"],
+        "layernorm_epsilon": config["rms_norm_eps"],
+        "multi_query_attention": True,
+        "multi_query_group_num": config["num_key_value_heads"],
+        "num_layers": config["num_hidden_layers"],
+        "padded_vocab_size": config["vocab_size"],
+        "rope_ratio": config["rope_parameters"]["rope_theta"] / 1e4,
+        "seq_length": config["max_position_embeddings"],
+    }
+
+
+CHATGLM_LAYER = "transformer.encoder.layers.{}"
+CHATGLM = publish(
+    chatglm_config,
+    {
+        "transformer.embedding.word_embeddings.weight": "model.embed_tokens.weight",
+        "transformer.encoder.final_layernorm.weight": "model.norm.weight",
+        "transformer.output_layer.weight": "lm_head.weight",
+        f"{CHATGLM_LAYER}.input_layernorm.weight": INPUT_NORM,
+        f"{CHATGLM_LAYER}.post_attention_layernorm.weight": MLP_NORM,
+        f"{CHATGLM_LAYER}.self_attention.query_key_value.weight": Packed(QKV, end_to_end),
+        f"{CHATGLM_LAYER}.self_attention.query_key_value.bias": Packed(QKV_BIASES, end_to_end),
+        f"{CHATGLM_LAYER}.self_attention.dense.weight": f"{ATTN}.o_proj.weight",
+        f"{CHATGLM_LAYER}.mlp.dense_h_to_4h.weight": f"{MLP}.gate_up_proj.weight",
+        f"{CHATGLM_LAYER}.mlp.dense_4h_to_h.weight": f"{MLP}.down_proj.weight",
+    },
+)
+
+
 CASES = {
     "internlm2": case(LlamaConfig, PLAIN, INTERNLM2, theta=rope("default", 1e4)),
     "internlm2 with one kv head": case(
@@ -58,4 +94,13 @@ CASES = {
         INTERNLM2,
         bias={"attention_bias": False},
     ),
+    "chatglm": case(
+        GlmConfig,
+        HALF_HEADS,
+        CHATGLM,
+        part=WHOLE_HEADS,
+        ratio=rope("default", 1e4, partial_rotary_factor=0.5),
+        bias={"attention_bias": False},
+    ),
+    "chatglm with one kv head": case(GlmConfig, HALF_HEADS | {"num_key_value_heads": 1}, CHATGLM),
 }

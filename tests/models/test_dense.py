@@ -1,0 +1,66 @@
+"""What config.json says of dense families is understood, and what they cannot do is refused."""
+
+from typing import Any
+
+import pytest
+
+from sgjax.errors import ConfigError
+from sgjax.models import find_family
+from sgjax.models.family import ModelConfig
+from sgjax.models.hf_config import HFConfig
+from tests.models.published_dense import (
+    CHATGLM3,
+    GLM,
+    MODELS,
+)
+
+
+def read(values: dict[str, Any]) -> ModelConfig:
+    hf = HFConfig(values)
+    return find_family(hf.architecture).config(hf)
+
+
+def without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
+
+
+def test_chatglm_multiplies_its_rope_theta():
+    rope = read(MODELS["GLM-4-9B-chat"].config).rope
+    assert (rope.theta, rope.fraction) == (5e6, 0.5)
+    assert read(CHATGLM3).rope.theta == 1e4
+
+
+def test_glm_says_the_same_in_both_of_its_forms():
+    first, second = read(MODELS["GLM-4-9B-chat"].config), read(GLM)
+    assert (first.rope, first.d_ff, first.head_size) == (second.rope, second.d_ff, second.head_size)
+
+
+BAD = {
+    "chatglm with biases everywhere": (
+        CHATGLM3 | {"add_bias_linear": True},
+        "add_bias_linear = true is supported as False",
+    ),
+    "chatglm that leaves its biases out": (
+        without(CHATGLM3, "add_bias_linear"),
+        "lacks 'add_bias_linear'",
+    ),
+    "chatglm without kv groups": (
+        CHATGLM3 | {"multi_query_attention": False},
+        "multi_query_attention = false is supported as True",
+    ),
+    "chatglm with LayerNorms": (CHATGLM3 | {"rmsnorm": False}, "rmsnorm = false is supported"),
+    "chatglm in integers": (CHATGLM3 | {"quantization_bit": 4}, "quantization_bit = 4 is supp"),
+    "chatglm with a trained prefix": (CHATGLM3 | {"pre_seq_len": 8}, "pre_seq_len = 8 is supp"),
+    "chatglm with two vocabularies": (
+        CHATGLM3 | {"vocab_size": 64794},
+        "vocab_size = 64794 is supported as 65024",
+    ),
+    "glm that leaves its heads' size out": (without(GLM, "head_dim"), "lacks 'head_dim'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_a_family_does_not_do_is_refused_by_name(name):
+    values, message = BAD[name]
+    with pytest.raises(ConfigError, match=message):
+        read(values)
