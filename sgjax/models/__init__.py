@@ -25,6 +25,8 @@ FAMILIES = {
     "ChatGLMForCausalLM": "chatglm",
     "ChatGLMForConditionalGeneration": "chatglm",
     "ChatGLMModel": "chatglm",
+    "Exaone4ForCausalLM": "exaone4",
+    "ExaoneForCausalLM": "exaone",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
     "Glm4ForCausalLM": "glm4",

@@ -25,6 +25,7 @@ BOOKKEEPING = frozenset(
         "decoder_start_token_id",
         "do_sample",
         "dtype",
+        "embed_dropout",
         "eos_token_id",
         "finetuning_task",
         "forced_bos_token_id",

@@ -10,6 +10,8 @@ from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from tests.models.published_dense import (
     CHATGLM3,
+    EXAONE_3,
+    EXAONE_4,
     GLM,
     MODELS,
 )
@@ -35,6 +37,15 @@ def test_glm_says_the_same_in_both_of_its_forms():
     assert (first.rope, first.d_ff, first.head_size) == (second.rope, second.d_ff, second.head_size)
 
 
+def test_exaone4_rotates_where_it_has_a_window_or_in_all_layers_if_none_has():
+    cfg = read(EXAONE_4)
+    assert [cfg.window(layer) for layer in range(4)] == [4096, 4096, 4096, None]
+    assert [cfg.layer_rope(layer) for layer in range(4)] == [cfg.rope] * 3 + [None]
+    small = read(MODELS["EXAONE-4.0-1.2B"].config)
+    assert {small.layer_rope(layer) for layer in range(30)} == {small.rope}
+    assert {small.window(layer) for layer in range(30)} == {None}
+
+
 BAD = {
     "chatglm with biases everywhere": (
         CHATGLM3 | {"add_bias_linear": True},
@@ -56,6 +67,15 @@ BAD = {
         "vocab_size = 64794 is supported as 65024",
     ),
     "glm that leaves its heads' size out": (without(GLM, "head_dim"), "lacks 'head_dim'"),
+    "exaone that rotates parts": (
+        EXAONE_3 | {"partial_rotary_factor": 0.5},
+        "turns a part of each head",
+    ),
+    "exaone4 with windows, but none": (
+        EXAONE_4 | {"sliding_window": None},
+        "has sliding layers, but sliding_window is off",
+    ),
+    "exaone4 that leaves its layers out": (without(EXAONE_4, "layer_types"), "lacks 'layer_types'"),
 }
 
 

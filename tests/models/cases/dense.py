@@ -2,11 +2,19 @@
 EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron."""
 
 from transformers import (
+    Exaone4Config,
     LlamaConfig,
     Olmo2Config,
 )
 
 from tests.models.cases import PLAIN, case
+from tests.models.cases.llama import LLAMA3
+
+HYBRID = {
+    "num_hidden_layers": 3,
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+}
 
 CASES = {
     "olmo2": case(
@@ -19,5 +27,22 @@ CASES = {
         Olmo2Config,
         {"num_key_value_heads": 1, "attention_bias": True},
         bias={"attention_bias": False},
+    ),
+    "exaone4": case(
+        Exaone4Config,
+        PLAIN | HYBRID,
+        window={"sliding_window": 7},
+        rotation={"sliding_window": None, "layer_types": ["full_attention"] * 3},
+        layers={"layer_types": ["sliding_attention"] * 3},
+    ),
+    "exaone4 without windows": case(
+        Exaone4Config,
+        LLAMA3
+        | {
+            "sliding_window": None,
+            "layer_types": ["full_attention"] * 2,
+            "tie_word_embeddings": True,
+        },
+        scaling=PLAIN,
     ),
 }

@@ -6,6 +6,7 @@ from transformers import GlmConfig, LlamaConfig
 
 from tests.models.cases import PLAIN, case, rope
 from tests.models.cases.glm import HALF_HEADS, WHOLE_HEADS
+from tests.models.cases.llama import LLAMA3
 from tests.models.publishing import Packed, by_kv_head, end_to_end, publish
 
 ATTN, MLP = "model.layers.{}.self_attn", "model.layers.{}.mlp"
@@ -86,6 +87,39 @@ CHATGLM = publish(
 )
 
 
+def exaone_config(config: dict[str, Any]) -> dict[str, Any]:
+    keys = ("head_dim", "intermediate_size", "max_position_embeddings", "num_key_value_heads")
+    scaling = dict(config["rope_parameters"])
+    return shared(config, *keys, "vocab_size") | {
+        "activation_function": config["hidden_act"],
+        "architectures": ["ExaoneForCausalLM"],
+        "layer_norm_epsilon": config["rms_norm_eps"],
+        "num_layers": config["num_hidden_layers"],
+        "rope_theta": scaling.pop("rope_theta"),
+        "rope_scaling": scaling,
+    }
+
+
+EXAONE = publish(
+    exaone_config,
+    {
+        "transformer.wte.weight": "model.embed_tokens.weight",
+        "transformer.ln_f.weight": "model.norm.weight",
+        "lm_head.weight": "lm_head.weight",
+        "transformer.h.{}.ln_1.weight": INPUT_NORM,
+        "transformer.h.{}.ln_2.weight": MLP_NORM,
+        **{
+            f"transformer.h.{{}}.attn.attention.{part}_proj.weight": f"{ATTN}.{part}_proj.weight"
+            for part in "qkv"
+        },
+        "transformer.h.{}.attn.attention.out_proj.weight": f"{ATTN}.o_proj.weight",
+        "transformer.h.{}.mlp.c_fc_0.weight": f"{MLP}.gate_proj.weight",
+        "transformer.h.{}.mlp.c_fc_1.weight": f"{MLP}.up_proj.weight",
+        "transformer.h.{}.mlp.c_proj.weight": f"{MLP}.down_proj.weight",
+    },
+)
+
+
 CASES = {
     "internlm2": case(LlamaConfig, PLAIN, INTERNLM2, theta=rope("default", 1e4)),
     "internlm2 with one kv head": case(
@@ -103,4 +137,5 @@ CASES = {
         bias={"attention_bias": False},
     ),
     "chatglm with one kv head": case(GlmConfig, HALF_HEADS | {"num_key_value_heads": 1}, CHATGLM),
+    "exaone": case(LlamaConfig, LLAMA3, EXAONE, scaling=PLAIN),
 }
