@@ -14,6 +14,7 @@ from tests.models.published_dense import (
     EXAONE_4,
     GLM,
     MODELS,
+    QWEN,
 )
 
 
@@ -24,6 +25,14 @@ def read(values: dict[str, Any]) -> ModelConfig:
 
 def without(values: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != key}
+
+
+def test_qwen_reads_as_many_tokens_as_it_was_trained_on_and_no_more():
+    """Beyond them it would change its rotation and its scores with the length of the text."""
+    cfg = read(QWEN)
+    assert (cfg.context_length, cfg.d_ff) == (8192, 11008)
+    with pytest.raises(ConfigError, match=r"must be in \[1, 8192\]"):
+        cfg.with_context_length(8193)
 
 
 def test_chatglm_multiplies_its_rope_theta():
@@ -67,6 +76,9 @@ BAD = {
         "vocab_size = 64794 is supported as 65024",
     ),
     "glm that leaves its heads' size out": (without(GLM, "head_dim"), "lacks 'head_dim'"),
+    "qwen with biases everywhere": (QWEN | {"no_bias": False}, "no_bias = false is supported"),
+    "qwen that rotates parts": (QWEN | {"rotary_pct": 0.5}, "rotary_pct = 0.5 is supported as 1.0"),
+    "qwen with an odd width": (QWEN | {"intermediate_size": 22017}, "must be even"),
     "exaone that rotates parts": (
         EXAONE_3 | {"partial_rotary_factor": 0.5},
         "turns a part of each head",

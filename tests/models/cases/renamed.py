@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import GlmConfig, LlamaConfig
+from transformers import GlmConfig, LlamaConfig, Qwen2Config
 
 from tests.models.cases import PLAIN, case, rope
 from tests.models.cases.glm import HALF_HEADS, WHOLE_HEADS
@@ -120,6 +120,36 @@ EXAONE = publish(
 )
 
 
+def qwen_config(config: dict[str, Any]) -> dict[str, Any]:
+    return shared(config, "num_hidden_layers", "vocab_size") | {
+        "architectures": ["QWenLMHeadModel"],
+        "intermediate_size": 2 * config["intermediate_size"],
+        "kv_channels": config["head_dim"],
+        "layer_norm_epsilon": config["rms_norm_eps"],
+        "rotary_emb_base": config["rope_parameters"]["rope_theta"],
+        "seq_length": config["max_position_embeddings"],
+        "use_dynamic_ntk": True,
+        "use_logn_attn": True,
+    }
+
+
+QWEN = publish(
+    qwen_config,
+    {
+        "transformer.wte.weight": "model.embed_tokens.weight",
+        "transformer.ln_f.weight": "model.norm.weight",
+        "lm_head.weight": "lm_head.weight",
+        "transformer.h.{}.ln_1.weight": INPUT_NORM,
+        "transformer.h.{}.ln_2.weight": MLP_NORM,
+        "transformer.h.{}.attn.c_attn.weight": Packed(QKV, end_to_end),
+        "transformer.h.{}.attn.c_attn.bias": Packed(QKV_BIASES, end_to_end),
+        "transformer.h.{}.attn.c_proj.weight": f"{ATTN}.o_proj.weight",
+        "transformer.h.{}.mlp.w1.weight": f"{MLP}.up_proj.weight",
+        "transformer.h.{}.mlp.w2.weight": f"{MLP}.gate_proj.weight",
+        "transformer.h.{}.mlp.c_proj.weight": f"{MLP}.down_proj.weight",
+    },
+)
+
 CASES = {
     "internlm2": case(LlamaConfig, PLAIN, INTERNLM2, theta=rope("default", 1e4)),
     "internlm2 with one kv head": case(
@@ -138,4 +168,11 @@ CASES = {
     ),
     "chatglm with one kv head": case(GlmConfig, HALF_HEADS | {"num_key_value_heads": 1}, CHATGLM),
     "exaone": case(LlamaConfig, LLAMA3, EXAONE, scaling=PLAIN),
+    "qwen": case(
+        Qwen2Config,
+        PLAIN | {"num_key_value_heads": 4},
+        QWEN,
+        theta=rope("default", 1e4),
+        bias=(LlamaConfig, {}),
+    ),
 }
