@@ -38,6 +38,7 @@ FAMILIES = {
     "QWenLMHeadModel": "qwen",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "SmolLM3ForCausalLM": "smollm3",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 

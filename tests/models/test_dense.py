@@ -15,6 +15,7 @@ from tests.models.published_dense import (
     GLM,
     MODELS,
     QWEN,
+    SMOLLM3,
 )
 
 
@@ -44,6 +45,13 @@ def test_chatglm_multiplies_its_rope_theta():
 def test_glm_says_the_same_in_both_of_its_forms():
     first, second = read(MODELS["GLM-4-9B-chat"].config), read(GLM)
     assert (first.rope, first.d_ff, first.head_size) == (second.rope, second.d_ff, second.head_size)
+
+
+def test_smollm3_does_not_rotate_in_every_fourth_layer_whether_it_lists_them_or_not():
+    cfg = read(SMOLLM3)
+    ropes = [cfg.layer_rope(layer) for layer in range(8)]
+    assert ropes == [cfg.rope, cfg.rope, cfg.rope, None] * 2
+    assert read(without(SMOLLM3, "no_rope_layers")) == cfg
 
 
 def test_exaone4_rotates_where_it_has_a_window_or_in_all_layers_if_none_has():
@@ -88,6 +96,15 @@ BAD = {
         "has sliding layers, but sliding_window is off",
     ),
     "exaone4 that leaves its layers out": (without(EXAONE_4, "layer_types"), "lacks 'layer_types'"),
+    "smollm3 with windows": (
+        SMOLLM3 | {"use_sliding_window": True},
+        "use_sliding_window = true is supported as False",
+    ),
+    "smollm3 with layers too few": (
+        SMOLLM3 | {"no_rope_layers": [1, 0]},
+        r"no_rope_layers = \[1, 0\] must have 0 or 1 for each of the 36 layers",
+    ),
+    "smollm3 that leaves its theta out": (without(SMOLLM3, "rope_theta"), "lacks 'rope_theta'"),
 }
 
 

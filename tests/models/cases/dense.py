@@ -5,6 +5,7 @@ from transformers import (
     Exaone4Config,
     LlamaConfig,
     Olmo2Config,
+    SmolLM3Config,
 )
 
 from tests.models.cases import PLAIN, case
@@ -15,6 +16,7 @@ HYBRID = {
     "sliding_window": 6,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
+SMOLLM3 = PLAIN | {"pad_token_id": None, "tie_word_embeddings": False, "no_rope_layers": [1, 0]}
 
 CASES = {
     "olmo2": case(
@@ -44,5 +46,10 @@ CASES = {
             "tie_word_embeddings": True,
         },
         scaling=PLAIN,
+    ),
+    "smollm3": case(
+        SmolLM3Config,
+        SMOLLM3,
+        rotation={"no_rope_layers": [1, 1]},
     ),
 }
