@@ -27,6 +27,7 @@ FAMILIES = {
     "ChatGLMModel": "chatglm",
     "Exaone4ForCausalLM": "exaone4",
     "ExaoneForCausalLM": "exaone",
+    "GPTBigCodeForCausalLM": "gpt_bigcode",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
     "Glm4ForCausalLM": "glm4",
@@ -39,6 +40,7 @@ FAMILIES = {
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
     "SmolLM3ForCausalLM": "smollm3",
+    "Starcoder2ForCausalLM": "starcoder2",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 

@@ -23,6 +23,7 @@ square brackets say what lies there, and with a star what is meant:
     r    how often that is: "(kv r)" are as many as k, without repeating
     i    the features of a head where those that RoPE turns together lie side by side; they become
          h, where each lies half of the turned features behind its partner
+    p    the positions that a learned vector is added for
 """
 
 import dataclasses
@@ -61,6 +62,7 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "g": cfg.group_size,
         "h": cfg.head_size,
         "i": cfg.head_size,
+        "p": cfg.num_positions,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
 

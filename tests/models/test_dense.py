@@ -16,6 +16,8 @@ from tests.models.published_dense import (
     MODELS,
     QWEN,
     SMOLLM3,
+    STARCODER,
+    STARCODER2,
 )
 
 
@@ -63,6 +65,12 @@ def test_exaone4_rotates_where_it_has_a_window_or_in_all_layers_if_none_has():
     assert {small.window(layer) for layer in range(30)} == {None}
 
 
+def test_starcoder_has_a_learned_vector_for_each_position_and_does_not_rotate():
+    cfg = read(STARCODER)
+    assert (cfg.num_positions, cfg.context_length, cfg.num_kv_heads) == (8192, 8192, 1)
+    assert cfg.layer_rope(0) is None
+
+
 BAD = {
     "chatglm with biases everywhere": (
         CHATGLM3 | {"add_bias_linear": True},
@@ -105,6 +113,27 @@ BAD = {
         r"no_rope_layers = \[1, 0\] must have 0 or 1 for each of the 36 layers",
     ),
     "smollm3 that leaves its theta out": (without(SMOLLM3, "rope_theta"), "lacks 'rope_theta'"),
+    "starcoder2 with a gate": (
+        STARCODER2 | {"mlp_type": "gated"},
+        "mlp_type = \"gated\" is supported as 'default'",
+    ),
+    "starcoder2 with RMSNorms": (STARCODER2 | {"norm_type": "rmsnorm"}, "norm_type = "),
+    "starcoder2 with two epsilons": (
+        STARCODER2 | {"layer_norm_epsilon": 1e-6},
+        "layer_norm_epsilon = 1e-06 is supported as 1e-05",
+    ),
+    "starcoder with kv heads": (
+        STARCODER | {"multi_query": False},
+        "multi_query = false is supported as True",
+    ),
+    "starcoder with scores as they are": (
+        STARCODER | {"scale_attn_weights": False},
+        "scale_attn_weights = false is supported as True",
+    ),
+    "starcoder that reads another text": (
+        STARCODER | {"add_cross_attention": True},
+        "add_cross_attention = true is supported as False",
+    ),
 }
 
 

@@ -3,12 +3,14 @@ EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron."""
 
 from transformers import (
     Exaone4Config,
+    GPTBigCodeConfig,
     LlamaConfig,
     Olmo2Config,
     SmolLM3Config,
+    Starcoder2Config,
 )
 
-from tests.models.cases import PLAIN, case
+from tests.models.cases import PLAIN, SIZES, Case, case
 from tests.models.cases.llama import LLAMA3
 
 HYBRID = {
@@ -17,6 +19,16 @@ HYBRID = {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
 }
 SMOLLM3 = PLAIN | {"pad_token_id": None, "tie_word_embeddings": False, "no_rope_layers": [1, 0]}
+BIGCODE = {
+    "vocab_size": SIZES["vocab_size"],
+    "n_positions": 64,
+    "n_embd": 64,
+    "n_head": 4,
+    "n_layer": 2,
+    "n_inner": 96,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 
 CASES = {
     "olmo2": case(
@@ -51,5 +63,21 @@ CASES = {
         SmolLM3Config,
         SMOLLM3,
         rotation={"no_rope_layers": [1, 1]},
+    ),
+    "starcoder2": case(
+        Starcoder2Config,
+        PLAIN | {"sliding_window": 6},
+        window={"sliding_window": 7},
+        activation={"hidden_act": "silu"},
+        bias={"use_bias": False},
+    ),
+    "starcoder2 without biases": case(
+        Starcoder2Config,
+        PLAIN | {"use_bias": False, "sliding_window": None, "tie_word_embeddings": False},
+        activation={"hidden_act": "silu"},
+    ),
+    "gpt bigcode": Case(
+        GPTBigCodeConfig(**BIGCODE, activation_function="gelu"),
+        {"activation": GPTBigCodeConfig(**BIGCODE, activation_function="silu")},
     ),
 }
