@@ -35,6 +35,7 @@ FAMILIES = {
     "InternLM2ForCausalLM": "internlm2",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
+    "NemotronForCausalLM": "nemotron",
     "Olmo2ForCausalLM": "olmo2",
     "QWenLMHeadModel": "qwen",
     "Qwen2ForCausalLM": "qwen2",

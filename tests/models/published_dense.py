@@ -335,6 +335,33 @@ STARCODER = {
     "validate_runner_input": True,
     "vocab_size": 49152,
 }
+MINITRON = {
+    "architectures": ["NemotronForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "head_dim": 128,
+    "hidden_act": "relu2",
+    "hidden_size": 3072,
+    "initializer_range": 0.0134,
+    "intermediate_size": 9216,
+    "max_position_embeddings": 4096,
+    "mlp_bias": False,
+    "model_type": "nemotron",
+    "norm_eps": 1e-05,
+    "num_attention_heads": 24,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "partial_rotary_factor": 0.5,
+    "rope_scaling": None,
+    "rope_theta": 10000,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.32.0.dev0",
+    "use_cache": True,
+    "vocab_size": 256000,
+}
 
 MODELS = {
     "OLMo-2-7B": Published(OLMO_2, 7_298_617_344, 4096),
@@ -448,4 +475,5 @@ MODELS = {
         16384,
     ),
     "StarCoder": Published(STARCODER, 15_517_456_384, 8192),
+    "Minitron-4B": Published(MINITRON, 4_190_509_056, 4096),
 }

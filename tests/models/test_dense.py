@@ -13,6 +13,7 @@ from tests.models.published_dense import (
     EXAONE_3,
     EXAONE_4,
     GLM,
+    MINITRON,
     MODELS,
     QWEN,
     SMOLLM3,
@@ -69,6 +70,12 @@ def test_starcoder_has_a_learned_vector_for_each_position_and_does_not_rotate():
     cfg = read(STARCODER)
     assert (cfg.num_positions, cfg.context_length, cfg.num_kv_heads) == (8192, 8192, 1)
     assert cfg.layer_rope(0) is None
+
+
+def test_nemotron_rotates_the_part_that_either_of_two_keys_says():
+    old = without(MINITRON, "partial_rotary_factor") | {"rope_percent": 0.25, "kv_channels": 128}
+    assert read(old).rope.fraction == 0.25
+    assert read(MINITRON).rope.fraction == 0.5
 
 
 BAD = {
@@ -134,6 +141,15 @@ BAD = {
         STARCODER | {"add_cross_attention": True},
         "add_cross_attention = true is supported as False",
     ),
+    "nemotron with two parts": (
+        MINITRON | {"rope_percent": 0.25},
+        "rope_percent = 0.25 contradicts partial_rotary_factor = 0.5",
+    ),
+    "nemotron with heads of two sizes": (
+        MINITRON | {"kv_channels": 64},
+        "kv_channels = 64 is supported as 128",
+    ),
+    "nemotron that leaves its epsilon out": (without(MINITRON, "norm_eps"), "lacks 'norm_eps'"),
 }
 
 

@@ -5,12 +5,13 @@ from transformers import (
     Exaone4Config,
     GPTBigCodeConfig,
     LlamaConfig,
+    NemotronConfig,
     Olmo2Config,
     SmolLM3Config,
     Starcoder2Config,
 )
 
-from tests.models.cases import PLAIN, SIZES, Case, case
+from tests.models.cases import PLAIN, SIZES, Case, case, rope
 from tests.models.cases.llama import LLAMA3
 
 HYBRID = {
@@ -79,5 +80,17 @@ CASES = {
     "gpt bigcode": Case(
         GPTBigCodeConfig(**BIGCODE, activation_function="gelu"),
         {"activation": GPTBigCodeConfig(**BIGCODE, activation_function="silu")},
+    ),
+    "nemotron": case(
+        NemotronConfig,
+        rope("default", partial_rotary_factor=0.5),
+        part=rope("default", partial_rotary_factor=1.0),
+        activation={"hidden_act": "gelu"},
+    ),
+    "nemotron with biases": case(
+        NemotronConfig,
+        {"attention_bias": True, "mlp_bias": True},
+        attention={"attention_bias": False},
+        mlp={"mlp_bias": False},
     ),
 }
