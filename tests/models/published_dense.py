@@ -1,7 +1,7 @@
 """config.json of published dense models: OLMo 2, InternLM2, (Chat)GLM, EXAONE, Qwen 1, SmolLM3,
 StarCoder, Nemotron, Falcon 3."""
 
-from tests.models.published import Published
+from tests.models.published import LLAMA, Published
 
 OLMO_2 = {
     "architectures": ["Olmo2ForCausalLM"],
@@ -362,6 +362,27 @@ MINITRON = {
     "use_cache": True,
     "vocab_size": 256000,
 }
+FALCON_3 = LLAMA | {
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": None,
+    "eos_token_id": 11,
+    "head_dim": 256,
+    "hidden_size": 3072,
+    "intermediate_size": 23040,
+    "max_position_embeddings": 32768,
+    "mlp_bias": False,
+    "num_attention_heads": 12,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000042,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.46.1",
+    "vocab_size": 131072,
+}
 
 MODELS = {
     "OLMo-2-7B": Published(OLMO_2, 7_298_617_344, 4096),
@@ -476,4 +497,5 @@ MODELS = {
     ),
     "StarCoder": Published(STARCODER, 15_517_456_384, 8192),
     "Minitron-4B": Published(MINITRON, 4_190_509_056, 4096),
+    "Falcon3-7B": Published(FALCON_3, 7_455_550_464, 32768),
 }
