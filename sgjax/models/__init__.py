@@ -24,19 +24,33 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
+    "ChatGLMForCausalLM": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+    "ChatGLMModel": "chatglm",
     "Cohere2ForCausalLM": "cohere2",
     "CohereForCausalLM": "cohere",
+    "Exaone4ForCausalLM": "exaone4",
+    "ExaoneForCausalLM": "exaone",
+    "GPTBigCodeForCausalLM": "gpt_bigcode",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
     "GemmaForCausalLM": "gemma",
+    "Glm4ForCausalLM": "glm4",
+    "GlmForCausalLM": "glm",
     "GraniteForCausalLM": "granite",
+    "InternLM2ForCausalLM": "internlm2",
     "LlamaForCausalLM": "llama",
     "MiniCPMForCausalLM": "minicpm",
     "MistralForCausalLM": "mistral",
+    "NemotronForCausalLM": "nemotron",
+    "Olmo2ForCausalLM": "olmo2",
     "Phi3ForCausalLM": "phi3",
+    "QWenLMHeadModel": "qwen",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
+    "SmolLM3ForCausalLM": "smollm3",
     "StableLmForCausalLM": "stablelm",
+    "Starcoder2ForCausalLM": "starcoder2",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 
@@ -70,7 +84,8 @@ def read_model_config(
     folder = Path(model_dir)
     hf = HFConfig.from_file(folder / "config.json")
     family = find_family(hf.architecture)
-    pooling = read_pooling(hf, folder, is_embedding=is_embedding)
+    has_no_head = hf.architecture not in FAMILIES
+    pooling = read_pooling(hf, folder, is_embedding=is_embedding or has_no_head)
     is_causal = hf.flag("is_causal", True)
     if pooling is None and not is_causal:
         raise hf.error("is_causal", "is supported for embeddings only: serve with --is-embedding")

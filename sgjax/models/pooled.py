@@ -38,7 +38,8 @@ def generator_of(architecture: str) -> str:
 
 
 def read_pooling(hf: HFConfig, folder: Path, *, is_embedding: bool) -> Pooling | None:
-    """How the model pools; None: it generates.
+    """How the model pools; None: it generates. `is_embedding`: whether it should give embeddings
+    whatever modules.json says.
 
     Raises:
         ConfigError: where a file is damaged, or asks for what there is not.
@@ -46,7 +47,7 @@ def read_pooling(hf: HFConfig, folder: Path, *, is_embedding: bool) -> Pooling |
     if hf.architecture.endswith(_CLASSIFIERS):
         return Pooling(is_normalised=False, labels=_labels(hf))
     modules = _read(folder / "modules.json")
-    if not (modules or is_embedding or hf.architecture.endswith(_EMBEDDERS)):
+    if not (modules or is_embedding):
         return None
     if modules is None:
         return Pooling()

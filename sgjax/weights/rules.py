@@ -27,6 +27,7 @@ Where entries of the first axis are tensors by themselves, `{n}` in the name is 
     r    how often that is: "(kv r)" are as many as k, without repeating
     i    the features of a head where those that RoPE turns together lie side by side; they become
          h, where each lies half of the turned features behind its partner
+    p    the positions that a learned vector is added for
 """
 
 import dataclasses
@@ -68,6 +69,7 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "h": cfg.head_size,
         "i": cfg.head_size,
         "y": len(cfg.pooling.labels) if cfg.pooling else 0,
+        "p": cfg.num_positions,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
 

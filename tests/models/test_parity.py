@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, gemma, llama, rope, variants
+from tests.models.cases import PLAIN, SIZES, dense, gemma, llama, rope, variants
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES | variants.CASES
+CASES = llama.CASES | gemma.CASES | variants.CASES | dense.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]

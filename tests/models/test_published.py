@@ -18,10 +18,10 @@ from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import sources
-from tests.models import published, published_variants
+from tests.models import published, published_dense, published_variants
 from tests.models.published import NEMO, QWEN2, QWEN3
 
-MODELS = published.MODELS | published_variants.MODELS
+MODELS = published.MODELS | published_variants.MODELS | published_dense.MODELS
 
 NEVER_BIASED = {"Phi3ForCausalLM"}
 """Those that say that they have no biases, and could not have any."""
