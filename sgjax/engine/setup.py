@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
+from sgjax.cache.kv_cache import abstract_kv, kv_bytes_per_token
 from sgjax.cache.prefix_cache import PrefixCache
 from sgjax.config import ServeConfig
 from sgjax.engine import sizing
@@ -23,7 +23,7 @@ from sgjax.engine.runner import ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
-from sgjax.engine.step_programs import Model
+from sgjax.engine.step_programs import Model, StepPrograms
 from sgjax.engine.traces import Traces
 from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
 from sgjax.models import decoder, read_model_config
@@ -86,21 +86,20 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         load_format=config.load_format,
         on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
     )
-    make_kv = functools.partial(init_kv, cfg, dtype=dtype, mesh=mesh)
+    kv = functools.partial(abstract_kv, cfg, dtype=dtype, mesh=mesh)
     shape = _cache_shape(config, cfg, dtype, devices)
     max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
     sizes = _bucket_sizes(config, cfg, devices[0])
     buckets = make_buckets(sizes, max_rows=shape.num_slots, max_tokens=max_tokens)
-    model = Model(functools.partial(decoder.forward, graphdef), params, make_kv, cfg.vocab_size)
+    model = Model(functools.partial(decoder.forward, graphdef), params, kv, cfg.vocab_size)
+    blueprint = StepPrograms(model, shape, buckets, mesh, _has_grammars(config))
+    traces = Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets)
     runner = ModelRunner(
-        model,
-        shape,
-        buckets,
-        mesh=mesh,
+        blueprint,
+        devices[0].platform,
+        traces=traces,
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
-        traces=Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets),
-        has_grammars=_has_grammars(config),
     )
     limits = Limits(
         num_pages=shape.num_pages,
