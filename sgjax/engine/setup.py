@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
 from sgjax.cache.kv_cache import abstract_kv, kv_bytes_per_token
 from sgjax.cache.prefix_cache import PrefixCache
@@ -16,14 +17,17 @@ from sgjax.engine import sizing
 from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_rows
 from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.costs import step_cost
+from sgjax.engine.fingerprint import surroundings
 from sgjax.engine.grammars import Grammars
 from sgjax.engine.messages import EngineInfo, Progress
 from sgjax.engine.pace import Pace
+from sgjax.engine.programs import ALONE, ENOUGH_THREADS, Helpers
 from sgjax.engine.runner import ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
 from sgjax.engine.step_programs import Model, StepPrograms
+from sgjax.engine.trace_workers import Device, Task, TraceWorkers
 from sgjax.engine.traces import Traces
 from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
 from sgjax.models import decoder, read_model_config
@@ -76,12 +80,11 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     family, cfg = read_model_config(folder, context_length=config.context_length)
     cfg = cfg.for_tp(config.tp_size)
     dtype = _dtype(config, devices[0])
-    attention = None if config.attention_backend == "auto" else config.attention_backend
     graphdef, params = load_model(
         folder,
         family,
         cfg,
-        Placement(mesh, attention),
+        Placement(mesh, _attention(config)),
         dtype=dtype,
         load_format=config.load_format,
         on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
@@ -100,6 +103,15 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         traces=traces,
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
+        helpers=_helpers(
+            config,
+            folder,
+            cfg,
+            dtype,
+            blueprint=blueprint,
+            traces=traces,
+            count=_num_trace_workers(devices[0]),
+        ),
     )
     limits = Limits(
         num_pages=shape.num_pages,
@@ -125,6 +137,10 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     info = _info(config, cfg, folder, shape, dtype, devices)
     grammars = _grammars(config, runner, scheduler, info)
     return Setup(runner, scheduler, info, _pace(config, cfg, buckets), grammars)
+
+
+def _attention(config: ServeConfig) -> str | None:
+    return None if config.attention_backend == "auto" else config.attention_backend
 
 
 def _has_grammars(config: ServeConfig) -> bool:
@@ -213,5 +229,54 @@ def _info(
     )
 
 
+def _helpers(
+    config: ServeConfig,
+    folder: Path,
+    cfg: ModelConfig,
+    dtype: jnp.dtype,
+    *,
+    blueprint: StepPrograms,
+    traces: Traces,
+    count: int,
+) -> Helpers:
+    """Who traces for the engine: nobody, where there is no folder to meet in."""
+    device = blueprint.mesh.abstract_mesh.abstract_device
+    if traces.folder is None or device is None or not count:
+        return ALONE
+    task = Task(
+        model_folder=str(folder),
+        context_length=config.context_length,
+        tp_size=config.tp_size,
+        cfg=repr(cfg),
+        attention=_attention(config),
+        dtype=dtype.name,
+        shape=blueprint.shape,
+        buckets=blueprint.buckets,
+        has_grammars=blueprint.has_grammars,
+        device=Device(device.device_kind, device.num_cores, device.platform),
+        platform=export.default_export_platform(),
+        compile_cache_dir=config.compile_cache_dir,
+        traces_folder=str(traces.folder),
+        fingerprint=traces.fingerprint,
+        surroundings=surroundings(),
+    )
+    return TraceWorkers(task, blueprint.untraced, traces, count)
+
+
 def _num_threads() -> int:
     return min(os.cpu_count() or 1, 16)
+
+
+def _num_trace_workers(device: jax.Device) -> int:
+    """One for four cores, which compile too, and none where these are few; more than four trace
+    little more than the engine takes in meanwhile (20 ms a program)."""
+    num_cores = os.cpu_count() or 1
+    if num_cores < ENOUGH_THREADS or not _is_known(device):
+        return 0
+    return min(num_cores // 4, 4)
+
+
+def _is_known(device: jax.Device) -> bool:
+    """Whether JAX lowers kernels for it where it is not; below 0.11 it takes any GPU for a 9.0."""
+    is_gpu = device.platform == "gpu"
+    return not is_gpu or jax.__version_info__ >= (0, 11) or device.compute_capability == "9.0"
