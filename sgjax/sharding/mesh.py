@@ -4,18 +4,22 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, Mesh
 
 from sgjax.errors import ConfigError
 
 MESH_AXES = ("expert", "tensor")
+_AXIS_TYPES = (AxisType.Auto, AxisType.Auto)
+
+AnyMesh = Mesh | AbstractMesh
+"""Programs are traced for either: for devices that are there, and such as need not be."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
     """Where a model runs, and by which kernels."""
 
-    mesh: Mesh
+    mesh: AnyMesh
     kernels: str | None = None
     """Implementation of the kernels: "reference", "triton", or None for the platform's best."""
 
@@ -40,6 +44,11 @@ def make_mesh(tp_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh
     return jax.make_mesh(
         (1, tp_size),
         MESH_AXES,
-        axis_types=(AxisType.Auto, AxisType.Auto),
+        axis_types=_AXIS_TYPES,
         devices=devices[:tp_size],
     )
+
+
+def mesh_of_absent(tp_size: int, device: AbstractDevice) -> AbstractMesh:
+    """What programs can be traced for, though nothing can run: devices that need not be there."""
+    return AbstractMesh((1, tp_size), MESH_AXES, axis_types=_AXIS_TYPES, abstract_device=device)

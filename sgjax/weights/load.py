@@ -67,6 +67,19 @@ def load_model(
     return graphdef, traverse_util.unflatten_dict(dict(zip(weights, arrays, strict=True)))
 
 
+def abstract_model(
+    family: Family, cfg: ModelConfig, placement: Placement, *, dtype: Any
+) -> tuple[nnx.GraphDef, Params]:
+    """As `load_model`, without values."""
+    graphdef, state = nnx.split(build(family, cfg, placement))
+    weights = dict(nnx.to_flat_state(state))
+    params = {
+        path: jax.ShapeDtypeStruct(x.shape, dtype, sharding=sharding(placement.mesh, x.axes))
+        for path, x in weights.items()
+    }
+    return graphdef, traverse_util.unflatten_dict(params)
+
+
 def _random(
     weights: dict[Any, Weight], placement: Placement, dtype: Any, report: OnProgress
 ) -> Iterable[jax.Array]:
