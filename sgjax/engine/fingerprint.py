@@ -21,8 +21,9 @@ import sgjax
 _SUFFIXES = (".py", ".json")
 _LIBRARIES = ("jax", "jaxlib", "flax", "jaxtyping", "numpy", "ml_dtypes")
 _PREFIXES = ("JAX_", "XLA_", "TF_", "LIBTPU_")
-_OF_DEVICES = ("JAX_PLATFORMS", "jax_platforms")
-"""Settings that decide which devices there are, and nothing else."""
+_LEFT_OUT = ("JAX_PLATFORMS", "jax_platforms", "JAX_LOGGING_LEVEL", "jax_logging_level")
+"""Settings that decide which devices there are, or what is logged, and nothing else: who traces for
+others has other devices, and JAX sets the level of its log by itself on a GPU."""
 
 
 def fingerprint(mesh: Mesh, *of_model: object) -> str | None:
@@ -77,11 +78,11 @@ def _environment() -> Iterable[str]:
     yield from (f"{name} {version(name)}" for name in _LIBRARIES)
     yield from (f"{name}={os.environ[name]}" for name in sorted(os.environ) if _is_setting(name))
     settings = sorted(jax.config.values.items())
-    yield from (f"{name}={value!r}" for name, value in settings if name not in _OF_DEVICES)
+    yield from (f"{name}={value!r}" for name, value in settings if name not in _LEFT_OUT)
 
 
 def _is_setting(variable: str) -> bool:
-    return variable.startswith(_PREFIXES) and variable not in _OF_DEVICES
+    return variable.startswith(_PREFIXES) and variable not in _LEFT_OUT
 
 
 def _machine(mesh: Mesh) -> Iterable[str]:
