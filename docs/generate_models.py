@@ -14,9 +14,9 @@ _HEAD = """\
 
 <!-- Made by `make docs` from sgjax/models; a test checks that it is current. -->
 
-What `architectures` in a checkpoint's config.json may say. Each family is one file in `sgjax/models`
-and is compared with transformers' logits, on one device and on two, however a text is cut into
-steps. A key of config.json that its family does not know is an error that names it, and so is a
+What `architectures` in a checkpoint's config.json may say. Each family is one file in
+`sgjax/models` and is compared with transformers' logits, on one device and on two, however a text
+is cut into steps. A key of config.json that its family does not know is an error that names it, and so is a
 value that is not computed here: nothing is served that would be computed in another way.
 
 Weights are safetensors, of float32, float16 or bfloat16; quantised checkpoints, images and adapters
