@@ -27,8 +27,8 @@ class Attention(nnx.Module):
 
     Queries, keys and values come from one product, a group at a time: the G queries of a kv head,
     its key, its value. `qk_norms` are applied to the query heads and the key heads before the
-    rotation. What the layer's window, its RoPE, the factor and the cap of its scores are, and
-    whether it has biases, `cfg` says.
+    rotation, and before queries, keys and values are clipped. What the layer's window, its RoPE,
+    the factor and the cap of its scores are, and whether it has biases, `cfg` says.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Attention(nnx.Module):
     def _attended(
         self, qkv: Float[Array, "T K G2 H"], kv: LayerKV, step: StepInputs
     ) -> tuple[Float[Array, "T D"], LayerKV]:
-        if self.clip is not None:
-            qkv = jnp.clip(qkv, -self.clip, self.clip)
         scales = None
         if isinstance(self.q_norm, RMSNorm) and isinstance(self.k_norm, RMSNorm):
             scales = self.q_norm.scale[...], self.k_norm.scale[...]
         elif self.q_norm is not None and self.k_norm is not None:
             q, k, v = qkv[:, :, :-2], qkv[:, :, -2:-1], qkv[:, :, -1:]
             qkv = jnp.concatenate([self.q_norm(q), self.k_norm(k), v], axis=2)
+        if self.clip is not None:
+            qkv = jnp.clip(qkv, -self.clip, self.clip)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
         heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
         attended, k, v = jax.shard_map(
