@@ -22,14 +22,19 @@ from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 
 FAMILIES = {
+    "DbrxForCausalLM": "dbrx",
+    "DeepseekForCausalLM": "deepseek",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
+    "GraniteMoeForCausalLM": "granite_moe",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
     "MixtralForCausalLM": "mixtral",
+    "OlmoeForCausalLM": "olmoe",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen2MoeForCausalLM": "qwen2_moe",
     "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 
