@@ -16,6 +16,7 @@ from sgjax.layers.einsum import Einsum
 from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import Norm, RMSNorm
+from sgjax.layers.weight import Weight
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import spec
 
@@ -28,11 +29,17 @@ class Attention(nnx.Module):
     Queries, keys and values come from one product, a group at a time: the G queries of a kv head,
     its key, its value. `qk_norms` are applied to the query heads and the key heads before the
     rotation, and before queries, keys and values are clipped. What the layer's window, its RoPE,
-    the factor and the cap of its scores are, and whether it has biases, `cfg` says.
+    the factor and the cap of its scores are, and whether it has biases, `cfg` says. `sinks` gives
+    each query head a learnt score in softmax's denominator.
     """
 
     def __init__(
-        self, cfg: ModelConfig, layer: int, *, qk_norms: tuple[HeadNorm, HeadNorm] | None = None
+        self,
+        cfg: ModelConfig,
+        layer: int,
+        *,
+        qk_norms: tuple[HeadNorm, HeadNorm] | None = None,
+        sinks: bool = False,
     ):
         groups, size = cfg.group_size, cfg.head_size
         sizes = {"D": cfg.d_model, "K": cfg.num_kv_heads, "G": groups, "H": size}
@@ -45,6 +52,7 @@ class Attention(nnx.Module):
         )
         self.out = Einsum("K G H -> D", sizes, bias=cfg.out_bias)
         self.q_norm, self.k_norm = qk_norms or (None, None)
+        self.sinks = Weight((cfg.num_kv_heads, groups), "K G") if sinks else None
         self.head_size = size
         self.rope = cfg.layer_rope(layer)
         self.window = cfg.window(layer)
@@ -87,11 +95,15 @@ class Attention(nnx.Module):
         attended, k, v = jax.shard_map(
             functools.partial(self._attend, step=step),
             mesh=step.placement.mesh,
-            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole),
+            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole, spec("K G")),
             out_specs=(heads, cache, cache),
             check_vma=False,
-        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales)
+        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales, self._sinks)
         return self.out(attended, step.placement), LayerKV(k, v)
+
+    @property
+    def _sinks(self) -> Array | None:
+        return None if self.sinks is None else self.sinks[...]
 
     def _attend(
         self,
@@ -103,6 +115,7 @@ class Attention(nnx.Module):
         slots: Int32[Array, "T"],
         rows: RaggedRows,
         norms: tuple[Array, Array] | None,
+        sinks: Float[Array, "K G"] | None,
         *,
         step: StepInputs,
     ) -> tuple[Float[Array, "T K G H"], Float[Array, "slots K H"], Float[Array, "slots K H"]]:
@@ -121,6 +134,7 @@ class Attention(nnx.Module):
             scale=self.scale,
             window=self.window,
             soft_cap=self.soft_cap,
+            sinks=sinks,
             only_decode=step.only_decode,
             implementation=kernels,
         )
