@@ -26,6 +26,8 @@ FAMILIES = {
     "DeepseekForCausalLM": "deepseek",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
+    "Glm4MoeForCausalLM": "glm4_moe",
+    "GptOssForCausalLM": "gpt_oss",
     "GraniteMoeForCausalLM": "granite_moe",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",

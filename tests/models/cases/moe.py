@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import (
     DbrxConfig,
+    Glm4MoeConfig,
+    GptOssConfig,
     GraniteMoeConfig,
     MixtralConfig,
     OlmoeConfig,
@@ -31,6 +33,32 @@ GRANITE = {
     "attention_multiplier": 0.2,
     "logits_scaling": 0.5,
     "tie_word_embeddings": True,
+}
+YARN = rope(
+    "yarn",
+    factor=4.0,
+    original_max_position_embeddings=16,
+    truncate=False,
+    beta_fast=8.0,
+    beta_slow=2.0,
+)
+GPT_OSS = {
+    "num_local_experts": 6,
+    "num_experts_per_tok": 3,
+    "intermediate_size": 32,
+    "sliding_window": 6,
+}
+GLM = {
+    "n_routed_experts": 8,
+    "n_group": 4,
+    "topk_group": 2,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 32,
+    "routed_scaling_factor": 2.5,
+    "first_k_dense_replace": 1,
+    "attention_bias": True,
+    "use_qk_norm": True,
+    **rope("default", partial_rotary_factor=0.5),
 }
 
 
@@ -143,6 +171,26 @@ CASES = {
         residual={"residual_multiplier": 1.0},
         attention={"attention_multiplier": 0.25},
         logits={"logits_scaling": 1.0},
+    ),
+    "gpt_oss": case(
+        GptOssConfig,
+        YARN | GPT_OSS,
+        window={"sliding_window": 7},
+        scaling=PLAIN,
+        gate={"swiglu_alpha": 1.0},
+        limit={"swiglu_limit": 1.0},
+        odd_layers={"layer_types": ["full_attention", "sliding_attention"]},
+    ),
+    "glm4_moe": case(
+        Glm4MoeConfig,
+        GLM,
+        groups={"n_group": 1, "topk_group": 1},
+        scale={"routed_scaling_factor": 1.0},
+        not_renormalised={"norm_topk_prob": False},
+        part_of_heads={
+            "rope_parameters": PLAIN["rope_parameters"] | {"partial_rotary_factor": 1.0}
+        },
+        qk_norm={"use_qk_norm": False},
     ),
     "dbrx": Case(
         dbrx(),
