@@ -13,14 +13,14 @@ from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, ragged_paged
 from sgjax.kernels_pallas.rotate_and_write import rotate_and_write
 from sgjax.layers import rope
 from sgjax.layers.einsum import Einsum
-from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm
+from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm, PlainHeadNorm
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import Norm, RMSNorm
 from sgjax.layers.weight import Weight
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import spec
 
-HeadNorm = RMSNorm | AllHeadsRMSNorm | HeadLayerNorm
+HeadNorm = RMSNorm | AllHeadsRMSNorm | HeadLayerNorm | PlainHeadNorm
 
 
 class Attention(nnx.Module):

@@ -13,6 +13,7 @@ from sgjax.kernels_pallas.activations import Activation
 BOOKKEEPING = frozenset(
     {
         "_attn_implementation",
+        "_attn_implementation_autoset",
         "_commit_hash",
         "_name_or_path",
         "architectures",

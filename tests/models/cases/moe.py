@@ -9,6 +9,7 @@ from transformers import (
     Glm4MoeConfig,
     GptOssConfig,
     GraniteMoeConfig,
+    Llama4TextConfig,
     MixtralConfig,
     OlmoeConfig,
     PreTrainedModel,
@@ -47,6 +48,14 @@ GPT_OSS = {
     "num_experts_per_tok": 3,
     "intermediate_size": 32,
     "sliding_window": 6,
+}
+LLAMA4 = {
+    "num_local_experts": 4,
+    "intermediate_size": 32,
+    "intermediate_size_mlp": 48,
+    "moe_layers": [1],
+    "no_rope_layers": [1, 0],
+    "pad_token_id": 0,
 }
 GLM = {
     "n_routed_experts": 8,
@@ -190,6 +199,12 @@ CASES = {
         part_of_heads={
             "rope_parameters": PLAIN["rope_parameters"] | {"partial_rotary_factor": 1.0}
         },
+        qk_norm={"use_qk_norm": False},
+    ),
+    "llama4": case(
+        Llama4TextConfig,
+        PLAIN | LLAMA4,
+        rope_everywhere={"no_rope_layers": [1, 1]},
         qk_norm={"use_qk_norm": False},
     ),
     "dbrx": Case(
