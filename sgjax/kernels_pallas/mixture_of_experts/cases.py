@@ -42,6 +42,7 @@ REAL = tuple(
 )
 SMALL = (
     Case("one token", 1, 4, 2, 32, 16),
+    Case("one token, half of it elsewhere", 1, 4, 4, 32, 16, "elsewhere"),
     Case("few tokens", 5, 4, 2, 48, 24),
     Case("as many tokens as fill blocks", 64, 4, 2, 64, 32),
     Case("many tokens, few for each", 40, 16, 3, 32, 48, "uneven"),
