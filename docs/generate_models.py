@@ -16,8 +16,8 @@ _HEAD = """\
 
 What `architectures` in a checkpoint's config.json may say. Each family is one file in
 `sgjax/models` and is compared with transformers' logits, on one device and on two, however a text
-is cut into steps. A key of config.json that its family does not know is an error that names it, and so is a
-value that is not computed here: nothing is served that would be computed in another way.
+is cut into steps. A key of config.json that its family does not know is an error that names it, and
+so is a value that is not computed here: nothing is served that would be computed in another way.
 
 Weights are safetensors, of float32, float16 or bfloat16; quantised checkpoints, images and adapters
 are still to come. Code of checkpoints is never run: a tokenizer that exists only as code has to be

@@ -70,7 +70,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
     """
     sizing.reserve_device_memory(config.tp_size)
-    mesh = make_mesh(config.tp_size)
+    mesh = make_mesh(config.tp_size, ep_size=config.ep_size)
     devices = list(mesh.devices.flat)
     traces_folder = use_compile_cache(config.compile_cache_dir)
     if devices[0].platform == "gpu":
@@ -79,7 +79,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     family, cfg = read_model_config(
         folder, context_length=config.context_length, is_embedding=config.is_embedding
     )
-    cfg = cfg.for_tp(config.tp_size)
+    cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     dtype = _dtype(config, devices[0])
     graphdef, params = load_model(
         folder,
@@ -263,6 +263,7 @@ def _helpers(
         context_length=config.context_length,
         is_embedding=config.is_embedding,
         tp_size=config.tp_size,
+        ep_size=config.ep_size,
         cfg=repr(cfg),
         attention=_attention(config),
         dtype=dtype.name,

@@ -64,7 +64,7 @@ def blueprint(task: Task) -> StepPrograms:
     family, cfg = read_model_config(
         task.model_folder, context_length=task.context_length, is_embedding=task.is_embedding
     )
-    cfg, mesh, dtype = cfg.for_tp(task.tp_size), _mesh(task), jnp.dtype(task.dtype)
+    cfg, mesh, dtype = cfg.for_tp(task.tp_size, ep=task.ep_size), _mesh(task), jnp.dtype(task.dtype)
     if repr(cfg) != task.cfg:
         raise RuntimeError(f"the engine read another config.json: {task.cfg}, this is {cfg}")
     placement = Placement(mesh, task.attention)
@@ -75,7 +75,7 @@ def blueprint(task: Task) -> StepPrograms:
 
 def _mesh(task: Task) -> jax.sharding.AbstractMesh:
     device = AbstractDevice(**msgspec.structs.asdict(task.device))
-    return mesh_of_absent(task.tp_size, device)
+    return mesh_of_absent(task.tp_size, device, ep_size=task.ep_size)
 
 
 def _end_with_input(writing: threading.Lock) -> None:

@@ -45,6 +45,7 @@ class Task(msgspec.Struct, frozen=True):
     context_length: int | None
     is_embedding: bool
     tp_size: int
+    ep_size: int
     cfg: str
     """The ModelConfig that this must give, in words."""
     attention: str | None

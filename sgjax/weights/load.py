@@ -12,14 +12,14 @@ import numpy as np
 from flax import nnx, traverse_util
 
 from sgjax.errors import CheckpointError
-from sgjax.layers.weight import Part, Weight
+from sgjax.layers.weight import Weight
 from sgjax.models.decoder import Params, build
 from sgjax.models.family import Family, ModelConfig, Table
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from sgjax.weights.dummy import random_weight
 from sgjax.weights.files import CheckpointFiles
-from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, sources
+from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, num_experts, sources
 
 OnProgress = Callable[[int, int, str], None]
 """on_progress(bytes done, bytes in all, parameter): called from the thread that loads."""
@@ -104,7 +104,11 @@ class _Checkpoint:
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
         self.ignored = (*IGNORED, *family.ignored)
-        for source in sources(_table(family, cfg, files), cfg.num_layers):
+        self.drafts = tuple(
+            f"model.layers.{cfg.num_layers + layer}." for layer in range(cfg.draft_layers)
+        )
+        table = _table(family, cfg, files)
+        for source in sources(table, cfg.num_layers, num_experts(cfg)):
             if source.path in weights:
                 self.sources[source.path].append(source)
             else:
@@ -118,7 +122,11 @@ class _Checkpoint:
             for source in group
             for name, shape in source.tensors(self.sizes).items()
         }
-        found = {name for name in self.files.names if not name.endswith(self.ignored)}
+        found = {
+            name
+            for name in self.files.names
+            if not (name.endswith(self.ignored) or name.startswith(self.drafts))
+        }
         if self.cfg.tie_embeddings:  # or there is no head
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
@@ -171,15 +179,19 @@ class _Checkpoint:
         out = np.empty([stop - start for start, stop in spans], dtype)
         parts = dict(self.weights[path].parts)
         for source in self.sources[path]:
-            if source.part is None:
-                _copy(out, source.read(self.files.read, tuple(spans), self.sizes))
-            else:
+            inside, place = list(spans), [slice(None)] * out.ndim
+            if source.part is not None:
                 at = parts[source.part]
-                inside = tuple(
-                    (0, at.stop - at.start) if axis == at.axis else span
-                    for axis, span in enumerate(spans)
-                )
-                _copy(out[_cut(at, out.ndim)], source.read(self.files.read, inside, self.sizes))
+                inside[at.axis] = (0, at.stop - at.start)
+                place[at.axis] = slice(at.start, at.stop)
+            if source.expert is None:
+                block = source.read(self.files.read, tuple(inside), self.sizes)
+                _copy(out[tuple(place)], block)
+                continue
+            (first, stop), *inside = inside
+            if first <= source.expert < stop:
+                block = source.read(self.files.read, tuple(inside), self.sizes)
+                _copy(out[(source.expert - first, *place[1:])], block)
         return out
 
 
@@ -203,10 +215,3 @@ def _copy(out: np.ndarray, block: np.ndarray) -> None:
     for start in range(0, block.shape[rows], ROWS_AT_A_TIME):
         at = (*[slice(None)] * rows, slice(start, start + ROWS_AT_A_TIME))
         out[at] = block[at]
-
-
-def _cut(part: Part, ndim: int) -> tuple[slice, ...]:
-    """Where a part lies in an array that is whole along the part's axis."""
-    return tuple(
-        slice(part.start, part.stop) if axis == part.axis else slice(None) for axis in range(ndim)
-    )
