@@ -36,6 +36,7 @@ soak: $(TEST_INSTALLED)
 
 docs: $(INSTALLED)
 	$(PYTHON) docs/generate_options.py > docs/options.md
+	$(PYTHON) docs/generate_models.py > docs/models.md
 
 clean:
 	rm -rf $(VENV) .venv-3.12 .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

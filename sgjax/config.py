@@ -70,6 +70,7 @@ CHAT_TEMPLATES = (
     "vicuna_v1.1",
 )
 """Chat templates that go by a name: those of sgjax.text.named_templates."""
+Source = Literal["huggingface", "modelscope"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 GROUPS = {
@@ -92,7 +93,7 @@ class ServeConfig:
     model_path: str = option(
         "demo",
         "model",
-        "folder, hub id, or 'demo': the built-in model",
+        "folder, hub id (owner/name, owner/name@revision), or 'demo': the built-in model",
         rule=_NOT_EMPTY,
         aliases=["model"],
     )
@@ -119,6 +120,7 @@ class ServeConfig:
     revision: str | None = option(
         None, "model", "branch, tag or commit of a hub id", rule=_NOT_EMPTY
     )
+    source: Source = option("huggingface", "model", "the hub that ids are of")
     served_model_name: str | None = option(
         None, "model", "the name in /v1/models (default: the model's path)", rule=_NOT_EMPTY
     )
@@ -196,6 +198,13 @@ class ServeConfig:
         "devices that share the model",
         rule=at_least(1),
         aliases=["tensor_parallel_size", "tp"],
+    )
+    ep_size: int = option(
+        1,
+        "devices",
+        "groups of these devices that have experts of their own, in models with experts",
+        rule=at_least(1),
+        aliases=["expert_parallel_size", "ep"],
     )
     attention_backend: Literal["auto", "reference", "triton"] = option(
         "auto", "devices", "implementation of attention"

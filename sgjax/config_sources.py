@@ -29,6 +29,9 @@ class Found:
     where: str
 
 
+_MODELSCOPE = "SGLANG_USE_MODELSCOPE"
+
+
 def merge(*sources: Iterable[Found]) -> ServeConfig:
     """Makes a config from sources, the strongest first.
 
@@ -66,11 +69,14 @@ def _value(key: str, item: Found) -> Any:
 
 
 def from_environment(environ: Mapping[str, str]) -> list[Found]:
-    """The options among the variables: SGJAX_PAGE_SIZE=64 is --page-size 64.
+    """The options among the variables: SGJAX_PAGE_SIZE=64 is --page-size 64, and SGLang's
+    SGLANG_USE_MODELSCOPE=true is --source modelscope.
 
     Another variable that starts so is warned about and left out: a cluster may have set it.
     """
     found = []
+    if environ.get(_MODELSCOPE, "").lower() in ("1", "true"):
+        found.append(Found("source", "modelscope", _MODELSCOPE))
     for variable, value in sorted(environ.items()):
         if not variable.startswith(ENV_PREFIX):
             continue

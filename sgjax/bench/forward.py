@@ -30,6 +30,7 @@ from sgjax.engine.runner import ModelRunner
 from sgjax.engine.setup import prepare
 from sgjax.engine.step import pack_forward
 from sgjax.engine.step_programs import DeviceState
+from sgjax.engine.traces import Traces
 from sgjax.sampling_params import SamplingParams
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -80,7 +81,6 @@ class Steps:
         self._runner = runner
         self._blueprint = runner.blueprint
         self._state = self._spread(runner.state)
-        self._sources = self._blueprint.sources(self._state)
 
     def _spread(self, state: DeviceState) -> DeviceState:
         """Every slot has pages of its own, as far as there are so many."""
@@ -99,7 +99,7 @@ class Steps:
     def measure(self, batch: Batch, way: str) -> tuple[Bucket, float, float, float]:
         """The bucket, seconds to compile, and seconds of a step for the device and the host."""
         bucket = pick(self._blueprint.buckets, batch)
-        lowered = self._sources["forward", bucket].lower()
+        lowered = Traces().lower(self._blueprint.untraced["forward", bucket])
         begin = time.perf_counter()
         program = lowered.compile(options_of(way))
         compiled = time.perf_counter() - begin

@@ -11,7 +11,7 @@ from sgjax.bench.start import Start, ready_engine
 from sgjax.bench.workloads import Workload
 from sgjax.config import ServeConfig
 from sgjax.errors import SgjaxError
-from sgjax.weights.hub import resolve
+from sgjax.weights.hub import model_folder
 
 if TYPE_CHECKING:
     from sgjax.bench.offline import Bench
@@ -107,6 +107,6 @@ def _counted(engine: "Engine") -> dict[str, Any]:
 
 
 def _marks(config: ServeConfig, engine: "Engine") -> Mapping[str, Mark]:
-    folder = resolve(config.model_path, config.revision)
+    folder = model_folder(config)
     model = json.loads((folder / "config.json").read_text())
     return marks_for(engine.get_server_info()["engine"], model)

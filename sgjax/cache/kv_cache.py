@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import export
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sgjax.models.family import ModelConfig
+from sgjax.sharding.mesh import AnyMesh
 from sgjax.sharding.rules import sharding
 
 
@@ -23,15 +23,21 @@ class LayerKV(NamedTuple):
 export.register_namedtuple_serialization(LayerKV, serialized_name="sgjax.LayerKV")
 
 
-def init_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: Mesh) -> list[LayerKV]:
-    """An empty cache, made on the devices, which share the heads: `cfg` is `for_tp` of the mesh."""
+def abstract_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: AnyMesh) -> list[LayerKV]:
+    """What `init_kv` makes, without values."""
     shape = (num_slots, cfg.num_kv_heads, cfg.head_size)
-    place = sharding(mesh, "PB K H")
+    x: Any = jax.ShapeDtypeStruct(shape, dtype, sharding=sharding(mesh, "PB K H"))
+    return [LayerKV(x, x)] * cfg.num_layers
 
-    def empty() -> jax.Array:
-        return jnp.zeros(shape, dtype, device=place)
 
-    return [LayerKV(empty(), empty()) for _ in range(cfg.num_layers)]
+def init_kv(cfg: ModelConfig, num_slots: int, dtype: Any, mesh: AnyMesh) -> list[LayerKV]:
+    """An empty cache, made on the devices, which share the heads: `cfg` is `for_tp` of the mesh."""
+    return jax.tree.map(empty, abstract_kv(cfg, num_slots, dtype, mesh))
+
+
+def empty(x: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array of zeros, on the devices."""
+    return jnp.zeros(x.shape, x.dtype, device=x.sharding)
 
 
 def kv_bytes_per_token(cfg: ModelConfig, dtype: Any) -> int:

@@ -21,17 +21,25 @@ import sgjax
 _SUFFIXES = (".py", ".json")
 _LIBRARIES = ("jax", "jaxlib", "flax", "jaxtyping", "numpy", "ml_dtypes")
 _PREFIXES = ("JAX_", "XLA_", "TF_", "LIBTPU_")
+_LEFT_OUT = ("JAX_PLATFORMS", "jax_platforms", "JAX_LOGGING_LEVEL", "jax_logging_level")
+"""Settings that decide which devices there are, or what is logged, and nothing else: who traces for
+others has other devices, and JAX sets the level of its log by itself on a GPU."""
 
 
 def fingerprint(mesh: Mesh, *of_model: object) -> str | None:
     """For programs that run on `mesh`, of a model that is told from others by the `repr` of
     `of_model`; None where source has changed since this process began: it may be running either.
     """
-    files = source_files(Path(sgjax.__file__).parent)
     # A file from the future is from another clock, and says nothing.
-    if any(sgjax.BEGAN_S <= path.stat().st_mtime <= time.time() for path in files):
+    if any(sgjax.BEGAN_S <= path.stat().st_mtime <= time.time() for path in _own_files()):
         return None
-    return digest([*_environment(), *_machine(mesh), *map(repr, of_model), digest_of(files)])
+    return digest([*surroundings(), *_machine(mesh), *map(repr, of_model)])
+
+
+def surroundings() -> list[str]:
+    """What of it is neither the devices nor the model: whoever traces for others must have the
+    same."""
+    return [*_environment(), f"source {digest_of(_own_files())}"]
 
 
 def digest(parts: Iterable[str]) -> str:
@@ -42,6 +50,10 @@ def digest(parts: Iterable[str]) -> str:
         sha.update(b"%d:" % len(data))
         sha.update(data)
     return sha.hexdigest()
+
+
+def _own_files() -> list[Path]:
+    return source_files(Path(sgjax.__file__).parent)
 
 
 def source_files(package: Path) -> list[Path]:
@@ -65,11 +77,12 @@ def _environment() -> Iterable[str]:
     yield platform.python_version()
     yield from (f"{name} {version(name)}" for name in _LIBRARIES)
     yield from (f"{name}={os.environ[name]}" for name in sorted(os.environ) if _is_setting(name))
-    yield from (f"{name}={value!r}" for name, value in sorted(jax.config.values.items()))
+    settings = sorted(jax.config.values.items())
+    yield from (f"{name}={value!r}" for name, value in settings if name not in _LEFT_OUT)
 
 
 def _is_setting(variable: str) -> bool:
-    return variable.startswith(_PREFIXES)
+    return variable.startswith(_PREFIXES) and variable not in _LEFT_OUT
 
 
 def _machine(mesh: Mesh) -> Iterable[str]:

@@ -8,7 +8,7 @@ import msgspec
 from sgjax.engine.request import FinishReason
 from sgjax.sampling_params import SamplingParams
 
-Task = Literal["generate", "embed", "classify"]
+ModelTask = Literal["generate", "embed", "classify"]
 """What a model does with a prompt."""
 
 
@@ -148,7 +148,7 @@ class EngineInfo(msgspec.Struct, frozen=True):
     eos_ids: list[int]
     dtype: str
     device: str
-    task: Task = "generate"
+    task: ModelTask = "generate"
     labels: list[str] = []
     """Of a classifier: what each number of a vector is the score of."""
     num_token_types: int = 1

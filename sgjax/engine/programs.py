@@ -5,9 +5,9 @@ import dataclasses
 import gc
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax import monitoring
@@ -37,10 +37,40 @@ class Source:
     compilation: Compilation = PLAIN
 
 
+class Helpers(Protocol):
+    """Others who trace meanwhile what is not needed first."""
+
+    def start(self, keys: Sequence[Key]) -> None:
+        """They may begin with the last of them."""
+
+    def has_traced(self, key: Key) -> bool:
+        """Whether lowering it is quick now."""
+        ...
+
+    def close(self) -> None:
+        """They need not go on. May be called more than once."""
+
+
+class _Nobody:
+    def start(self, keys: Sequence[Key]) -> None:
+        pass
+
+    def has_traced(self, key: Key) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+ALONE = _Nobody()
+
+
 class Programs:
     """A closed set of programs: what serving needs is compiled first, and the rest behind it.
 
-    One thread traces and lowers (that is Python), `num_threads` compile (that is not). What the
+    One thread traces and lowers (that is Python), `num_threads` compile (that is not). It goes from
+    the first to the last, and `helpers` the other way: what one of these has traced, it takes at
+    once, and waits for none of them. What the
     compiler measures on the device it measures in one thread, so that nothing is measured beside
     something else; of programs that measure the same, the first does, and the others find what it
     found.
@@ -51,10 +81,12 @@ class Programs:
         sources: dict[Key, Source],
         num_threads: int,
         keep: Callable[[], None] = lambda: None,
+        helpers: Helpers = ALONE,
     ):
         self._sources = sources
         self._num_threads = num_threads
         self._keep = keep
+        self._helpers = helpers
         self._compiled: dict[Key, Any] = {}
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
@@ -95,11 +127,12 @@ class Programs:
         Where there are threads to spare, the rest begins while what is first compiles.
         """
         begun = self._begin(first)
+        rest = self._in_order(key for key in self._sources if key not in begun)
+        self._helpers.start(rest)
         if self._num_threads < ENOUGH_THREADS:
             _wait(begun, on_done)
-        rest = self._begin(key for key in self._sources if key not in begun)
-        self._futures = list(rest.values())
-        self._tracing.submit(self._keep)
+        self._futures = [self._tracing.submit(self._trace_next, rest) for _ in range(len(rest))]
+        self._tracing.submit(self._end_tracing)
         if self._num_threads >= ENOUGH_THREADS:
             _wait(begun, on_done)
 
@@ -117,6 +150,7 @@ class Programs:
         """Gives up what has not begun, and may wait for what has, and keep it."""
         for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
+        self._helpers.close()
         if wait:
             self._keep()
 
@@ -137,11 +171,27 @@ class Programs:
                 first.append(key)
         return [*first, *plain, *again]
 
+    def _trace_next(self, left: list[Key]) -> "Future[None]":
+        """The first of them that others have traced; or else the first."""
+        key = next((key for key in left if self._is_at_hand(key)), left[0])
+        left.remove(key)
+        return self._trace(key)
+
+    def _is_at_hand(self, key: Key) -> bool:
+        """Whether neither tracing nor what others measure would hold it up."""
+        what = self._sources[key].compilation.measures
+        is_held_up = what in self._measured and not self._measured[what].done()
+        return not is_held_up and self._helpers.has_traced(key)
+
+    def _end_tracing(self) -> None:
+        self._helpers.close()
+        self._keep()
+
     def _trace(self, key: Key) -> "Future[None]":
         """Lowers a program and hands it on to be compiled."""
         source = self._sources[key]
         what = source.compilation.measures
-        with _rare_collections():
+        with rare_collections():
             lowered = source.lower()
         if what is None:
             return self._compiling.submit(self._compile, key, lowered)
@@ -156,7 +206,7 @@ class Programs:
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
+def rare_collections() -> Iterator[None]:
     """Tracing makes very much that lives: to look for garbage in it as often as Python does took a
     sixth of the time."""
     first, *others = gc.get_threshold()

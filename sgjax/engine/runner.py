@@ -2,22 +2,23 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array
 
 from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.buckets import Bucket, pick
-from sgjax.engine.programs import Key, Programs, Stopwatch
+from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
+from sgjax.engine.programs import ALONE, Helpers, Key, Programs, Source, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_draw, pack_sample
 from sgjax.engine.sampler import Logprobs, Variant
-from sgjax.engine.step import CacheShape, pack_forward
-from sgjax.engine.step_programs import PIECE, DeviceState, Model, StepPrograms, padded
+from sgjax.engine.step import pack_forward
+from sgjax.engine.step_programs import PIECE, DeviceState, StepPrograms, padded
 from sgjax.engine.traces import Traces
 
 
@@ -68,29 +69,32 @@ class ModelRunner:
 
     def __init__(
         self,
-        model: Model,
-        shape: CacheShape,
-        buckets: list[Bucket],
+        blueprint: StepPrograms,
+        platform: str,
         *,
-        mesh: Mesh,
-        num_compile_threads: int = 4,
-        has_graphs: bool = True,
-        traces: Traces | None = None,
-        has_grammars: bool = True,
+        traces: Traces,
+        num_compile_threads: int,
+        has_graphs: bool,
+        helpers: Helpers = ALONE,
     ):
-        self._model = model
-        self._shape = shape
-        self._buckets = buckets
-        self._params = SampleParams(shape.num_slots)
-        is_gpu = mesh.devices.flat[0].platform == "gpu"
-        self._cold = set(buckets) if is_gpu else set()
+        self.blueprint = blueprint
+        self._model = blueprint.model
+        self._shape = blueprint.shape
+        self._buckets = blueprint.buckets
+        self._params = SampleParams(blueprint.shape.num_slots)
+        is_gpu = platform == "gpu"
+        self._cold = set(self._buckets) if is_gpu else set()
         """Buckets whose program has never run, where that matters: see `warm_up`."""
-        traces = traces or Traces()
-        self.blueprint = StepPrograms(model, shape, buckets, mesh, has_graphs, traces, has_grammars)
-        self._state = self.blueprint.new_state()
-        self._places = self.blueprint.make_places() if is_gpu else []
-        sources = self.blueprint.sources(self._state)
-        self.programs = Programs(sources, num_compile_threads, traces.write)
+        self._state = blueprint.new_state()
+        self._places = blueprint.make_places() if is_gpu else []
+        compilation = functools.partial(
+            of_forward, platform=platform, tp_size=blueprint.mesh.size, has_graphs=has_graphs
+        )
+        sources = {
+            key: Source(functools.partial(traces.lower, program), _compilation(key, compilation))
+            for key, program in blueprint.untraced.items()
+        }
+        self.programs = Programs(sources, num_compile_threads, traces.write, helpers)
 
     @property
     def params(self) -> Any:
@@ -323,6 +327,14 @@ def _pooled(vectors: np.ndarray) -> StepResults:
     """Vectors; the token of one that is not finite is -1."""
     tokens = np.where(np.isfinite(vectors).all(axis=1), 0, -1).astype(np.int32)
     return StepResults(tokens, vectors=vectors)
+
+
+def _compilation(key: Key, of_forward: Callable[[int], Compilation]) -> Compilation:
+    """How a program is compiled: but for the model's, as XLA likes."""
+    match key:
+        case ("forward", Bucket(num_tokens=num_tokens)):
+            return of_forward(num_tokens)
+    return PLAIN
 
 
 def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:

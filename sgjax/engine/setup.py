@@ -1,37 +1,40 @@
 """From options to an engine that can run: the model loaded, the cache sized, programs named."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax import export
 
-from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
+from sgjax.cache.kv_cache import kv_bytes_per_token
 from sgjax.cache.prefix_cache import PrefixCache
 from sgjax.config import ServeConfig
 from sgjax.engine import sizing
 from sgjax.engine.buckets import Bucket, BucketSizes, make_buckets, min_shared_rows
 from sgjax.engine.compile_cache import use_compile_cache
 from sgjax.engine.costs import step_cost
+from sgjax.engine.fingerprint import surroundings
 from sgjax.engine.grammars import Grammars
-from sgjax.engine.messages import EngineInfo, Progress, Task
+from sgjax.engine.messages import EngineInfo, ModelTask, Progress
 from sgjax.engine.pace import Pace
+from sgjax.engine.programs import ALONE, ENOUGH_THREADS, Helpers
 from sgjax.engine.runner import ModelRunner
 from sgjax.engine.scheduler import Limits, Scheduler
 from sgjax.engine.sharing import Sharing
 from sgjax.engine.step import CacheShape
-from sgjax.engine.step_programs import Model
+from sgjax.engine.step_programs import Model, StepPrograms
+from sgjax.engine.trace_workers import Device, Task, TraceWorkers
 from sgjax.engine.traces import Traces
 from sgjax.kernels_pallas.triton_dialect import announce_triton_dialect
-from sgjax.models import decoder, read_model_config
+from sgjax.models import read_model_config
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.text import load_tokenizer
 from sgjax.weights.generation_config import read_generation_config
-from sgjax.weights.hub import resolve
+from sgjax.weights.hub import model_folder, tokenizer_folder
 from sgjax.weights.load import load_model
 
 _DTYPES = {
@@ -67,28 +70,26 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
     """
     sizing.reserve_device_memory(config.tp_size)
-    mesh = make_mesh(config.tp_size)
+    mesh = make_mesh(config.tp_size, ep_size=config.ep_size)
     devices = list(mesh.devices.flat)
     traces_folder = use_compile_cache(config.compile_cache_dir)
     if devices[0].platform == "gpu":
         announce_triton_dialect()
-    folder = resolve(config.model_path, config.revision)
+    folder = model_folder(config)
     family, cfg = read_model_config(
         folder, context_length=config.context_length, is_embedding=config.is_embedding
     )
-    cfg = cfg.for_tp(config.tp_size)
+    cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     dtype = _dtype(config, devices[0])
-    attention = None if config.attention_backend == "auto" else config.attention_backend
     graphdef, params = load_model(
         folder,
         family,
         cfg,
-        Placement(mesh, attention),
+        Placement(mesh, _attention(config)),
         dtype=dtype,
         load_format=config.load_format,
         on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
     )
-    make_kv = functools.partial(init_kv, cfg, dtype=dtype, mesh=mesh)
     shape = _cache_shape(config, cfg, dtype, devices)
     max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
     if cfg.needs_whole_texts:
@@ -97,23 +98,24 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     buckets = make_buckets(sizes, max_rows=shape.num_slots, max_tokens=max_tokens)
     if cfg.pooling is not None:  # nobody decodes
         buckets = [bucket for bucket in buckets if not bucket.only_decode]
-    model = Model(
-        functools.partial(decoder.forward, graphdef),
-        params,
-        make_kv,
-        vocab_size=cfg.vocab_size,
-        num_outputs=cfg.num_outputs,
-        pools=cfg.pooling is not None,
-    )
+    model = Model.of(cfg, graphdef, params, dtype=dtype, mesh=mesh)
+    blueprint = StepPrograms(model, shape, buckets, mesh, _has_grammars(config, cfg))
+    traces = Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets)
     runner = ModelRunner(
-        model,
-        shape,
-        buckets,
-        mesh=mesh,
+        blueprint,
+        devices[0].platform,
+        traces=traces,
         num_compile_threads=_num_threads(),
         has_graphs=not config.disable_cuda_graph,
-        traces=Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets),
-        has_grammars=_has_grammars(config, cfg),
+        helpers=_helpers(
+            config,
+            folder,
+            cfg,
+            dtype,
+            blueprint=blueprint,
+            traces=traces,
+            count=_num_trace_workers(devices[0]),
+        ),
     )
     limits = Limits(
         num_pages=shape.num_pages,
@@ -143,6 +145,10 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     return Setup(runner, scheduler, info, _pace(config, cfg, buckets), grammars)
 
 
+def _attention(config: ServeConfig) -> str | None:
+    return None if config.attention_backend == "auto" else config.attention_backend
+
+
 def _has_grammars(config: ServeConfig, cfg: ModelConfig) -> bool:
     if cfg.pooling is not None:
         return False
@@ -152,7 +158,7 @@ def _has_grammars(config: ServeConfig, cfg: ModelConfig) -> bool:
 def _grammars(
     config: ServeConfig, runner: ModelRunner, scheduler: Scheduler, info: EngineInfo
 ) -> Grammars:
-    folder = resolve(config.tokenizer_path or config.model_path, config.revision)
+    folder = tokenizer_folder(config)
 
     def read_tokenizer() -> str:
         return load_tokenizer(folder, mode=config.tokenizer_mode).backend.to_str()
@@ -235,11 +241,62 @@ def _info(
     )
 
 
-def _task(cfg: ModelConfig) -> Task:
+def _task(cfg: ModelConfig) -> ModelTask:
     if cfg.pooling is None:
         return "generate"
     return "classify" if cfg.pooling.labels else "embed"
 
 
+def _helpers(
+    config: ServeConfig,
+    folder: Path,
+    cfg: ModelConfig,
+    dtype: jnp.dtype,
+    *,
+    blueprint: StepPrograms,
+    traces: Traces,
+    count: int,
+) -> Helpers:
+    """Who traces for the engine: nobody, where there is no folder to meet in."""
+    device = blueprint.mesh.abstract_mesh.abstract_device
+    if traces.folder is None or device is None or not count:
+        return ALONE
+    task = Task(
+        model_folder=str(folder),
+        context_length=config.context_length,
+        is_embedding=config.is_embedding,
+        tp_size=config.tp_size,
+        ep_size=config.ep_size,
+        cfg=repr(cfg),
+        attention=_attention(config),
+        dtype=dtype.name,
+        shape=blueprint.shape,
+        buckets=blueprint.buckets,
+        has_grammars=blueprint.has_grammars,
+        device=Device(device.device_kind, device.num_cores, device.platform),
+        platform=export.default_export_platform(),
+        compile_cache_dir=config.compile_cache_dir,
+        traces_folder=str(traces.folder),
+        fingerprint=traces.fingerprint,
+        surroundings=surroundings(),
+    )
+    return TraceWorkers(task, blueprint.untraced, traces, count)
+
+
 def _num_threads() -> int:
     return min(os.cpu_count() or 1, 16)
+
+
+def _num_trace_workers(device: jax.Device) -> int:
+    """One for four cores, which compile too, and none where these are few; more than four trace
+    little more than the engine takes in meanwhile (20 ms a program)."""
+    num_cores = os.cpu_count() or 1
+    if num_cores < ENOUGH_THREADS or not _is_known(device):
+        return 0
+    return min(num_cores // 4, 4)
+
+
+def _is_known(device: jax.Device) -> bool:
+    """Whether JAX lowers kernels for it where it is not; below 0.11 it takes any GPU for a 9.0."""
+    is_gpu = device.platform == "gpu"
+    return not is_gpu or jax.__version_info__ >= (0, 11) or device.compute_capability == "9.0"

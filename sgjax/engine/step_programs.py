@@ -8,19 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int16, Int32
 
-from sgjax.cache.kv_cache import LayerKV
-from sgjax.engine import compiler_options, sampler
+from sgjax.cache.kv_cache import LayerKV, abstract_kv, empty
+from sgjax.engine import sampler
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.places import make_places
-from sgjax.engine.programs import Key, Source
+from sgjax.engine.programs import Key
 from sgjax.engine.sample_step import sample_layout
 from sgjax.engine.sampler import Variant
 from sgjax.engine.step import CacheShape, forward_layout, unpack_forward, update_tables
-from sgjax.engine.traces import Donate, Traces
-from sgjax.sharding.mesh import Placement
+from sgjax.engine.traces import Donate, Untraced
+from sgjax.models import decoder
+from sgjax.models.family import ModelConfig
+from sgjax.sharding.mesh import AnyMesh, Placement
 
 PIECE = 1024
 """Entries of one call of the small programs: longer lists take several calls."""
@@ -34,10 +36,25 @@ class Model:
 
     forward: Callable[..., Any]
     params: Any
-    init_kv: Callable[[int], list[LayerKV]]
+    """Without values, programs can be traced for them."""
+    kv: Callable[[int], list[LayerKV]]
+    """Keys and values of so many tokens, without values."""
     vocab_size: int
     num_outputs: int
     pools: bool = False
+
+    @classmethod
+    def of(
+        cls, cfg: ModelConfig, graphdef: Any, params: Any, *, dtype: Any, mesh: AnyMesh
+    ) -> "Model":
+        return cls(
+            functools.partial(decoder.forward, graphdef),
+            params,
+            functools.partial(abstract_kv, cfg, dtype=dtype, mesh=mesh),
+            vocab_size=cfg.vocab_size,
+            num_outputs=cfg.num_outputs,
+            pools=cfg.pooling is not None,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +80,7 @@ class DeviceState:
 
 @dataclasses.dataclass(frozen=True)
 class StepPrograms:
-    """The programs of an engine, by key:
+    """The programs of an engine, untraced, by key:
 
     ("load", size)                      puts a vector of the host into the inbox
     ("forward", bucket)                 the model: from the inbox and the state to logits
@@ -78,9 +95,7 @@ class StepPrograms:
     model: Model
     shape: CacheShape
     buckets: list[Bucket]
-    mesh: Mesh
-    has_graphs: bool
-    traces: Traces
+    mesh: AnyMesh
     has_grammars: bool = True
     """Whether there may be any."""
 
@@ -132,18 +147,23 @@ class StepPrograms:
 
     def new_state(self) -> DeviceState:
         """An empty cache, and all the rest."""
-        slots = self.shape.num_slots
-        make = functools.partial(jnp.zeros, device=self._replicated)
-        return DeviceState(
-            kv=self.model.init_kv(self.shape.num_cache_slots),
-            tables=make((slots, self.shape.max_pages_per_request), jnp.int32),
-            last_tokens=make((slots,), jnp.int32),
-            seen=make((slots * (not self.model.pools), self.model.vocab_size), jnp.int16),
-            inbox=make((self.inbox_sizes[-1],), jnp.int32),
-            outbox=make((self._logits_sizes[0],), jnp.int32),
-            unread=make((self._logits_sizes[0],), jnp.int32),
-            held=make((slots * self.has_grammars, self.model.vocab_size), jnp.float32),
-        )
+        return DeviceState(**jax.tree.map(empty, self._state))
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        """The fields of a DeviceState, without values."""
+        slots, vocab_size = self.shape.num_slots, self.model.vocab_size
+        tokens = self._input(jnp.int32, self._logits_sizes[0])
+        return {
+            "kv": self.model.kv(self.shape.num_cache_slots),
+            "tables": self._input(jnp.int32, slots, self.shape.max_pages_per_request),
+            "last_tokens": self._input(jnp.int32, slots),
+            "seen": self._input(jnp.int16, slots * (not self.model.pools), vocab_size),
+            "inbox": self._input(jnp.int32, self.inbox_sizes[-1]),
+            "outbox": tokens,
+            "unread": tokens,
+            "held": self._input(jnp.float32, slots * self.has_grammars, vocab_size),
+        }
 
     def make_places(self) -> list[Array]:
         """Places for the vectors and masks of steps with few rows, which take the device no longer
@@ -152,38 +172,31 @@ class StepPrograms:
         sizes += [n * self.num_mask_words for n in self.draw_sizes if n <= _FEW_ROWS]
         return [kept for size in sizes for kept in make_places(size, self._replicated)]
 
-    def sources(self, state: DeviceState) -> dict[Key, Source]:
-        """How each is lowered and compiled, for the shapes of a state."""
-        given = jax.tree.map(_abstract, vars(state))
-        found = dict(itertools.chain(self._forward(given), self._load(given)))
-        return found if self.model.pools else found | dict(self._of_tokens(given))
+    @functools.cached_property
+    def untraced(self) -> dict[Key, Untraced]:
+        """The programs."""
+        state = self._state
+        programs = [*self._forward(state), *self._load(state)]
+        if not self.model.pools:
+            programs += self._of_tokens(state)
+        return {program.key: program for program in programs}
 
     @property
     def _replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def _forward(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+    def _forward(self, given: dict[str, Any]) -> Iterator[Untraced]:
         state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]
         params = jax.tree.map(_abstract, self.model.params)
-        platform = self.mesh.devices.flat[0].platform
         shardings = self._replicated, given["kv"][0].k.sharding, self._replicated
         for bucket in reversed(self.buckets):
-            key = ("forward", bucket)
-            compilation = compiler_options.of_forward(
-                bucket.num_tokens,
-                platform,
-                tp_size=self.mesh.size,
-                has_graphs=self.has_graphs,
-            )
-            lower = functools.partial(
-                self.traces.lower,
-                key,
+            yield Untraced(
+                ("forward", bucket),
                 functools.partial(self._run_model, bucket),
                 (params, *state),
                 donate=(1, 2),
                 out_shardings=shardings,
             )
-            yield key, Source(lower, compilation)
 
     def _run_model(
         self,
@@ -204,7 +217,7 @@ class StepPrograms:
         start = sample_layout(bucket.num_logits).size
         return slice(start, start + forward_layout(bucket, self.shape).size)
 
-    def _sample(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+    def _sample(self, given: dict[str, Any]) -> Iterator[Untraced]:
         state = [given[name] for name in ("outbox", "last_tokens", "seen", "inbox")]
         placement = Placement(self.mesh)
         for count, variant in itertools.product(self._logits_sizes, Variant):
@@ -228,14 +241,14 @@ class StepPrograms:
     def draw_vector_size(self, count: int) -> int:
         return padded(sample_layout(count).size)
 
-    def _load(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+    def _load(self, given: dict[str, Any]) -> Iterator[Untraced]:
         ints = self._input(jnp.int32, PIECE)
         for size in self.inbox_sizes:
             vector = self._input(jnp.int32, size)
             yield self._plain(("load", size), load_inbox, given["inbox"], vector, donate=0)
         yield self._plain("tables", update_tables, given["tables"], ints, ints, donate=0)
 
-    def _of_tokens(self, given: dict[str, Any]) -> Iterator[tuple[Key, Source]]:
+    def _of_tokens(self, given: dict[str, Any]) -> Iterator[Untraced]:
         yield from self._sample(given)
         ints, counts = self._input(jnp.int32, PIECE), self._input(jnp.int16, PIECE)
         floats = self._input(jnp.float32, PIECE)
@@ -257,17 +270,9 @@ class StepPrograms:
 
     def _plain(
         self, key: Key, function: Callable[..., Any], *given: Any, donate: Donate = ()
-    ) -> tuple[Key, Source]:
-        """A program that is compiled as XLA likes."""
-        lower = functools.partial(
-            self.traces.lower,
-            key,
-            function,
-            given,
-            donate=donate,
-            out_shardings=self._replicated,
-        )
-        return key, Source(lower)
+    ) -> Untraced:
+        """A program whose results are whole on every device."""
+        return Untraced(key, function, given, donate=donate, out_shardings=self._replicated)
 
     def _input(self, dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=self._replicated)
@@ -326,5 +331,5 @@ def describe(key: Key) -> str:
     return str(key)
 
 
-def _abstract(x: Array) -> jax.ShapeDtypeStruct:
+def _abstract(x: Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)

@@ -6,6 +6,7 @@ writes it, found by a fingerprint of all that decides it. Compiling goes on from
 through JAX's cache.
 """
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -17,7 +18,7 @@ from typing import Any
 
 import jax
 from jax import export
-from jax.sharding import Mesh, Sharding
+from jax.sharding import Mesh, NamedSharding, Sharding
 
 from sgjax.engine.fingerprint import digest, fingerprint
 
@@ -30,12 +31,30 @@ _ALLOWED = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
-class Traces:
-    """What programs are lowered to, in `folder`; None: nothing is kept."""
+@dataclasses.dataclass(frozen=True)
+class Untraced:
+    """A program that is still a function, and its abstract arguments. The `repr` of `key` tells it
+    from others; what it depends on beside these, the fingerprint of its model must hold."""
 
-    def __init__(self, folder: Path | None = None, fingerprint: str = ""):
-        self._folder = folder
-        self._fingerprint = fingerprint
+    key: Hashable
+    function: Callable[..., Any]
+    given: tuple[Any, ...]
+    donate: Donate = ()
+    out_shardings: Any = None
+
+
+class Traces:
+    """What programs are lowered to, in `folder`; None: nothing is kept.
+
+    `platform`: what is traced for, as JAX's exports call it; None: what JAX computes on.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, fingerprint: str = "", platform: str | None = None
+    ):
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self._platforms = None if platform is None else [platform]
         self._new: list[tuple[Path, export.Exported]] = []
 
     @classmethod
@@ -49,25 +68,38 @@ class Traces:
             return cls()
         return cls(folder, found)
 
-    def lower(
-        self,
-        key: Hashable,
-        function: Callable[..., Any],
-        given: tuple[Any, ...],
-        *,
-        donate: Donate = (),
-        out_shardings: Any = None,
-    ) -> jax.stages.Lowered:
-        """`function`, lowered for abstract arguments; the `repr` of `key` tells it from others.
+    def lower(self, program: Untraced) -> jax.stages.Lowered:
+        """From the disk, or traced here."""
+        function, traced = program.function, None
+        if self.folder is not None:
+            traced = _read(self.folder / self.name(program)) or self.trace(program)
+        if traced is not None:
+            function = _named_as(function, lambda *args: traced.call(*jax.tree.leaves(args)))
+        options: Any = {"donate_argnums": program.donate, "out_shardings": program.out_shardings}
+        return jax.jit(function, **options).lower(*program.given)
 
-        What it depends on beside key and arguments, the fingerprint must hold.
-        """
-        if self._folder is not None:
-            path = self._folder / self._digest(key, given, out_shardings)
-            if traced := _read(path) or self._trace(path, function, given, out_shardings):
-                function = _named_as(function, lambda *args: traced.call(*jax.tree.leaves(args)))
-        program = jax.jit(function, donate_argnums=donate, out_shardings=out_shardings)
-        return program.lower(*given)
+    def name(self, program: Untraced) -> str:
+        """Of its file."""
+        leaves, tree = jax.tree.flatten(program.given)
+        inputs = (f"{x.shape} {x.dtype} {_text(x.sharding)}" for x in leaves)
+        results, form = jax.tree.flatten(program.out_shardings)
+        outputs = str([_text(place) for place in results]), str(form)
+        return digest([self.fingerprint, repr(program.key), *outputs, str(tree), *inputs])
+
+    def has(self, program: Untraced) -> bool:
+        """Whether it is on the disk."""
+        return self.folder is not None and (self.folder / self.name(program)).exists()
+
+    def trace(self, program: Untraced) -> export.Exported | None:
+        """Traces it anew, for `write` to keep; None: JAX cannot export it."""
+        try:
+            traced = self._export(program)
+        except (ValueError, NotImplementedError) as error:
+            logger.info("A program that JAX does not export is traced at every start: %s", error)
+            return None
+        if self.folder is not None:
+            self._new.append((self.folder / self.name(program), traced))
+        return traced
 
     def write(self) -> None:
         """Keeps what was traced anew."""
@@ -78,25 +110,14 @@ class Traces:
         except OSError as error:
             logger.warning("Traced programs are not kept, the next start is slower: %s", error)
 
-    def _digest(self, key: Hashable, given: tuple[Any, ...], out_shardings: Any) -> str:
-        leaves, tree = jax.tree.flatten(given)
-        inputs = (f"{x.shape} {x.dtype} {_text(x.sharding)}" for x in leaves)
-        return digest([self._fingerprint, repr(key), repr(out_shardings), str(tree), *inputs])
-
-    def _trace(
-        self, path: Path, function: Callable[..., Any], given: tuple[Any, ...], out_shardings: Any
-    ) -> export.Exported | None:
+    def _export(self, program: Untraced) -> export.Exported:
         """As a function of the leaves of its arguments: not all trees of these can be written."""
-        leaves, tree = jax.tree.flatten(given)
+        leaves, tree = jax.tree.flatten(program.given)
+        function = program.function
         flat = _named_as(function, lambda *leaves: function(*jax.tree.unflatten(tree, leaves)))
-        program = jax.jit(flat, out_shardings=out_shardings)
-        try:
-            traced = export.export(program, disabled_checks=_ALLOWED)(*leaves)
-        except (ValueError, NotImplementedError) as error:
-            logger.info("A program that JAX does not export is traced at every start: %s", error)
-            return None
-        self._new.append((path, traced))
-        return traced
+        jitted = jax.jit(flat, out_shardings=program.out_shardings)
+        export_ = export.export(jitted, platforms=self._platforms, disabled_checks=_ALLOWED)
+        return export_(*leaves)
 
 
 def _named_as(function: Callable[..., Any], other: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +130,10 @@ def _named_as(function: Callable[..., Any], other: Callable[..., Any]) -> Callab
 
 @functools.lru_cache
 def _text(sharding: Sharding | None) -> str:
-    return repr(sharding)
+    """What matters of it: on devices that are not there, it says less of itself."""
+    if not isinstance(sharding, NamedSharding):
+        return repr(sharding)
+    return f"{sharding.spec} of {dict(sharding.mesh.shape)}"
 
 
 def _read(path: Path) -> export.Exported | None:

@@ -9,8 +9,13 @@ import jax
 
 
 def device_kind() -> str | None:
-    """The GPU that JAX computes on by default, "NVIDIA H200" say; None where there is none."""
-    return jax.devices()[0].device_kind if jax.default_backend() == "gpu" else None
+    """The GPU that is traced for, "NVIDIA H200" say; None where it is none.
+
+    That is what `jax.sharding.use_abstract_mesh` says, of devices that need not be there; or else
+    what JAX computes on by default.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    return device.device_kind if device.platform == "gpu" else None
 
 
 def tuned_sizes(op: str, kernel: str, row_bytes: int, kind: str | None) -> dict[str, int]:

@@ -3,16 +3,15 @@
 import importlib
 from types import ModuleType
 
-import jax
+from sgjax.kernels_pallas.block_sizes import device_kind
 
 IMPLEMENTATIONS = ("reference", "triton")
 
 
 def implementation_of(op: str, name: str | None) -> ModuleType:
-    """The module `op`.`name`; None: "triton" where JAX's default devices are CUDA's, or else
-    "reference"."""
+    """The module `op`.`name`; None: "triton" where it is traced for a GPU, or else "reference"."""
     if name is None:
-        name = "triton" if jax.default_backend() == "gpu" else "reference"
+        name = "reference" if device_kind() is None else "triton"
     if name not in IMPLEMENTATIONS:
         raise ValueError(
             f"{op.rpartition('.')[2]} has no implementation {name!r}: "

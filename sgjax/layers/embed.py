@@ -5,13 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int32
 
 from sgjax.kernels_pallas.product import normed_product, product
 from sgjax.layers.norm import Norm, RMSNorm
 from sgjax.layers.weight import Weight
-from sgjax.sharding.mesh import Placement
+from sgjax.sharding.mesh import AnyMesh, Placement
 from sgjax.sharding.rules import RULES, spec
 
 
@@ -36,7 +36,7 @@ class Embed(nnx.Module):
         self.vocab_size = vocab_size
         self.table = Weight((vocab_size + padding, d_model), "V D")
 
-    def __call__(self, tokens: Int32[Array, "T"], mesh: Mesh) -> Float[Array, "T D"]:
+    def __call__(self, tokens: Int32[Array, "T"], mesh: AnyMesh) -> Float[Array, "T D"]:
         """The tokens' rows. Devices look up those they have, and add up.
 
         (Left to itself, the compiler gathers the whole table on every device for a single token.)

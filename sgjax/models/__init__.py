@@ -27,25 +27,51 @@ FAMILIES = {
     "BertForMaskedLM": "bert",
     "BertForSequenceClassification": "bert",
     "BertModel": "bert",
+    "ChatGLMForCausalLM": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+    "ChatGLMModel": "chatglm",
     "Cohere2ForCausalLM": "cohere2",
     "CohereForCausalLM": "cohere",
+    "DbrxForCausalLM": "dbrx",
+    "DeepseekForCausalLM": "deepseek",
+    "Exaone4ForCausalLM": "exaone4",
+    "ExaoneForCausalLM": "exaone",
+    "GPTBigCodeForCausalLM": "gpt_bigcode",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
     "GemmaForCausalLM": "gemma",
+    "Glm4ForCausalLM": "glm4",
+    "Glm4MoeForCausalLM": "glm4_moe",
+    "GlmForCausalLM": "glm",
+    "GptOssForCausalLM": "gpt_oss",
     "GraniteForCausalLM": "granite",
+    "GraniteMoeForCausalLM": "granite_moe",
+    "Grok1ForCausalLM": "grok1",
+    "Grok1ModelForCausalLM": "grok1",
+    "InternLM2ForCausalLM": "internlm2",
+    "Llama4ForCausalLM": "llama4",
     "LlamaForCausalLM": "llama",
     "MiniCPMForCausalLM": "minicpm",
     "MistralForCausalLM": "mistral",
+    "MixtralForCausalLM": "mixtral",
     "ModernBertForMaskedLM": "modernbert",
     "ModernBertForSequenceClassification": "modernbert",
     "ModernBertModel": "modernbert",
+    "NemotronForCausalLM": "nemotron",
+    "Olmo2ForCausalLM": "olmo2",
+    "OlmoeForCausalLM": "olmoe",
     "Phi3ForCausalLM": "phi3",
+    "QWenLMHeadModel": "qwen",
     "Qwen2ForCausalLM": "qwen2",
+    "Qwen2MoeForCausalLM": "qwen2_moe",
     "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
     "RobertaForMaskedLM": "roberta",
     "RobertaForSequenceClassification": "roberta",
     "RobertaModel": "roberta",
+    "SmolLM3ForCausalLM": "smollm3",
     "StableLmForCausalLM": "stablelm",
+    "Starcoder2ForCausalLM": "starcoder2",
     "XLMRobertaForMaskedLM": "roberta",
     "XLMRobertaForSequenceClassification": "roberta",
     "XLMRobertaModel": "roberta",
@@ -84,7 +110,9 @@ def read_model_config(
     family = find_family(hf.architecture)
     is_causal = hf.flag("is_causal", True)
     cfg = family.config(hf).with_context_length(context_length)
-    pooling = read_pooling(hf, folder, cfg.pooling, is_embedding=is_embedding)
+    pooling = read_pooling(
+        hf, folder, cfg.pooling, is_embedding=is_embedding or hf.architecture not in FAMILIES
+    )
     if pooling is None and not is_causal:
         raise hf.error("is_causal", "is supported for embeddings only: serve with --is-embedding")
     if pooling is None:

@@ -13,12 +13,17 @@ from sgjax.kernels_pallas.activations import Activation
 BOOKKEEPING = frozenset(
     {
         "_attn_implementation",
+        "_attn_implementation_autoset",
         "_commit_hash",
         "_name_or_path",
         "architectures",
         "attention_dropout",
         "attention_probs_dropout_prob",
+        "attn_dropout_prob",
+        "attn_implementation",
+        "attn_pdrop",
         "auto_map",
+        "aux_loss_alpha",
         "begin_suppress_tokens",
         "bos_token_id",
         "chunk_size_feed_forward",
@@ -27,7 +32,9 @@ BOOKKEEPING = frozenset(
         "decoder_start_token_id",
         "do_sample",
         "dtype",
+        "emb_dropout_prob",
         "embd_pdrop",
+        "embed_dropout",
         "embedding_dropout",
         "eos_token_id",
         "finetuning_task",
@@ -47,6 +54,7 @@ BOOKKEEPING = frozenset(
         "output_attentions",
         "output_hidden_states",
         "output_past",
+        "output_router_logits",
         "output_scores",
         "pad_token_id",
         "prefix",
@@ -54,11 +62,15 @@ BOOKKEEPING = frozenset(
         "problem_type",
         "repetition_penalty",
         "resid_pdrop",
+        "residual_dropout",
         "return_dict",
+        "return_dict_in_generate",
+        "router_aux_loss_coef",
+        "router_jitter_noise",
         "sbert_ce_default_activation_function",
         "sentence_transformers",
-        "return_dict_in_generate",
         "sep_token_id",
+        "seq_aux",
         "suppress_tokens",
         "task_specific_params",
         "temperature",
@@ -162,6 +174,28 @@ class HFConfig:
             raise self.error(key, f"must divide {of} = {total}")
         return value
 
+    def count(self, key: str, default: Any = _REQUIRED) -> int:
+        """An integer from 0 on."""
+        value = self(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.error(key, "must be an integer of at least 0")
+        return value
+
+    def inside(self, key: str) -> "HFConfig":
+        """A reader of the object that a key holds; it has to be finished by itself."""
+        value = self(key)
+        if not isinstance(value, Mapping):
+            raise self.error(key, "must be an object")
+        named = {"architectures": self._values.get("architectures")}
+        return HFConfig({**value, **named}, f"{self._source}, {key}")
+
+    def at_most(self, key: str, most: int, *, of: str) -> int:
+        """A size that another one limits."""
+        value = self.size(key)
+        if value > most:
+            raise self.error(key, f"must be at most {of} = {most}")
+        return value
+
     def number(self, key: str, default: Any = _REQUIRED) -> float:
         value = self(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -218,7 +252,7 @@ class HFConfig:
         types = self("layer_types", None)
         first = self.number("max_window_layers", _REQUIRED if is_on and not types else num_layers)
         slides = self.sliding_layers(lambda layer: is_on and layer >= first)
-        window = self.size("sliding_window", None)
+        window = self.size("sliding_window", None) if self("sliding_window", None) != 0 else None
         if any(slides) and not (is_on and window):
             raise self.error(
                 "layer_types", "has sliding layers, but use_sliding_window or sliding_window is off"

@@ -41,7 +41,8 @@ def generator_of(architecture: str) -> str:
 def read_pooling(
     hf: HFConfig, folder: Path, default: Pooling | None = None, *, is_embedding: bool
 ) -> Pooling | None:
-    """How the model pools; None: it generates. `default`: how a family does that only pools.
+    """How the model pools; None: it generates. `is_embedding`: whether it should give embeddings
+    whatever modules.json says. `default`: how a family does that only pools.
 
     Raises:
         ConfigError: where a file is damaged, or asks for what there is not.
@@ -50,7 +51,7 @@ def read_pooling(
         given = default or Pooling()
         return dataclasses.replace(given, is_normalised=False, labels=_labels(hf))
     modules = _read(folder / "modules.json")
-    if not (modules or is_embedding or hf.architecture.endswith(_EMBEDDERS)):
+    if not (modules or is_embedding):
         return default
     default = default or Pooling()
     if modules is None:

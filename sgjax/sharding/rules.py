@@ -1,15 +1,17 @@
 """Which axes are split over which mesh axes: the only place that knows."""
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from sgjax.axes import AXES
-from sgjax.sharding.mesh import MESH_AXES
+from sgjax.sharding.mesh import MESH_AXES, AnyMesh
 
 RULES: dict[str, tuple[str, ...]] = {
     "K": MESH_AXES,
     "F": MESH_AXES,
     "V": MESH_AXES,
+    "E": MESH_AXES[:1],
+    "X": MESH_AXES[1:],
 }
 """Axes not named here are whole on every device."""
 
@@ -29,12 +31,12 @@ def spec(axes: str) -> PartitionSpec:
     return PartitionSpec(*(RULES.get(_first_letter(word)) for word in axes.split()))
 
 
-def sharding(mesh: Mesh, axes: str) -> NamedSharding:
+def sharding(mesh: AnyMesh, axes: str) -> NamedSharding:
     """`spec` on a mesh."""
     return NamedSharding(mesh, spec(axes))
 
 
-def constrain(x: jax.Array, axes: str, mesh: Mesh) -> jax.Array:
+def constrain(x: jax.Array, axes: str, mesh: AnyMesh) -> jax.Array:
     """Tells the compiler how an array inside a program is to be split."""
     return jax.lax.with_sharding_constraint(x, sharding(mesh, axes))
 

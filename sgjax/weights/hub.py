@@ -1,18 +1,39 @@
-"""Where a model's files are: a folder, the built-in model, or the Hugging Face hub."""
+"""Where a model's files are: a folder, the built-in model, the Hugging Face hub, or ModelScope."""
 
 from importlib import resources
 from pathlib import Path
 
+from sgjax.config import ServeConfig, Source
 from sgjax.errors import ConfigError
 
-PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "*.model", "*.txt", "*.tiktoken"]
+PATTERNS = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "tokenizer*",
+    "*.model",
+    "*.txt",
+    "*.tiktoken",
+]
 """What is fetched of a repository: weights as safetensors, configs, tokenizer, chat template."""
-EXCLUDED = ["*/*", "consolidated*"]
-"""What is not: folders (other formats of the same weights), and Mistral's second copy."""
+EXCLUDED = ["*/*.safetensors", "*/*.model", "*/*.txt", "*/tokenizer*", "consolidated*"]
+"""What is not: other forms of the same in folders (how to pool stands in one, as JSON), and
+Mistral's second copy."""
 
 
-def resolve(model_path: str, revision: str | None = None) -> Path:
-    """The folder of a model: "demo" (the built-in one), an existing folder, or a hub id, fetched.
+def model_folder(config: ServeConfig) -> Path:
+    """The folder of the model that is served. Raises what `resolve` does."""
+    return resolve(config.model_path, config.revision, config.source)
+
+
+def tokenizer_folder(config: ServeConfig) -> Path:
+    """The folder of its tokenizer, which may be another one."""
+    return resolve(config.tokenizer_path or config.model_path, config.revision, config.source)
+
+
+def resolve(model_path: str, revision: str | None = None, source: Source = "huggingface") -> Path:
+    """The folder of a model: "demo" (the built-in one), an existing folder, or a hub id, fetched:
+    owner/name, or owner/name@revision.
 
     Raises:
         ConfigError: where it is none of them, or cannot be fetched; says where was looked.
@@ -24,7 +45,13 @@ def resolve(model_path: str, revision: str | None = None) -> Path:
         return folder
     if folder.exists():
         raise ConfigError(f"{folder} is a file; a model is a folder with config.json and weights.")
-    return _fetch(model_path, revision)
+    repo, _, named = model_path.partition("@")
+    if named and revision not in (None, named):
+        raise ConfigError(
+            f"{model_path} names a revision, and --revision {revision} names another. Give one."
+        )
+    fetch = _from_modelscope if source == "modelscope" else _from_hugging_face
+    return fetch(repo, named or revision)
 
 
 def _demo() -> Path:
@@ -34,7 +61,7 @@ def _demo() -> Path:
     return folder
 
 
-def _fetch(repo: str, revision: str | None) -> Path:
+def _from_hugging_face(repo: str, revision: str | None) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -46,10 +73,7 @@ def _fetch(repo: str, revision: str | None) -> Path:
             )
         )
     except HFValidationError:
-        raise ConfigError(
-            f"{repo!r} is neither a folder ({here} is not there) nor a hub id (owner/name). "
-            "For the built-in model say 'demo'."
-        ) from None
+        raise _no_id(repo) from None
     except LocalEntryNotFoundError:
         raise ConfigError(
             f"{repo!r} is not here, and the hub is not reached. Looked for a folder {here} and in "
@@ -58,8 +82,45 @@ def _fetch(repo: str, revision: str | None) -> Path:
         ) from None
     except OSError as error:
         raise ConfigError(
-            f"The hub does not give {repo!r}"
-            + (f" at revision {revision!r}" if revision else "")
-            + f": {str(error).strip().splitlines()[0]} Check the name; a gated model needs "
+            f"The hub does not give {_named(repo, revision)}: "
+            f"{str(error).strip().splitlines()[0]} Check the name; a gated model needs "
             "'hf auth login'."
         ) from None
+
+
+def _from_modelscope(repo: str, revision: str | None) -> Path:
+    try:
+        from modelscope.hub.snapshot_download import (  # pyright: ignore[reportMissingImports]
+            snapshot_download,
+        )
+    except ImportError:
+        raise ConfigError(
+            "--source modelscope needs a package that is not installed: pip install modelscope. "
+            "Or give the path of a folder, or --source huggingface."
+        ) from None
+    if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
+        raise _no_id(repo)
+    try:
+        return Path(
+            snapshot_download(
+                repo, revision=revision, allow_patterns=PATTERNS, ignore_patterns=EXCLUDED
+            )
+        )
+    except Exception as error:  # the library raises whatever its parts do
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(
+            f"ModelScope does not give {_named(repo, revision)}: {lines[0]} Looked for a folder "
+            f"{Path(repo).expanduser().absolute()}, too. Check the name and the network, or give "
+            "the path of a folder."
+        ) from None
+
+
+def _no_id(repo: str) -> ConfigError:
+    return ConfigError(
+        f"{repo!r} is neither a folder ({Path(repo).expanduser().absolute()} is not there) nor a "
+        "hub id (owner/name). For the built-in model say 'demo'."
+    )
+
+
+def _named(repo: str, revision: str | None) -> str:
+    return f"{repo!r}" + (f" at revision {revision!r}" if revision else "")

@@ -12,14 +12,14 @@ import numpy as np
 from flax import nnx, traverse_util
 
 from sgjax.errors import CheckpointError
-from sgjax.layers.weight import Part, Weight
+from sgjax.layers.weight import Weight
 from sgjax.models.decoder import Params, build
 from sgjax.models.family import Family, ModelConfig, Table
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from sgjax.weights.dummy import random_weight
 from sgjax.weights.files import CheckpointFiles
-from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, sources
+from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, num_experts, sources
 
 OnProgress = Callable[[int, int, str], None]
 """on_progress(bytes done, bytes in all, parameter): called from the thread that loads."""
@@ -65,6 +65,19 @@ def load_model(
     return graphdef, traverse_util.unflatten_dict(dict(zip(weights, arrays, strict=True)))
 
 
+def abstract_model(
+    family: Family, cfg: ModelConfig, placement: Placement, *, dtype: Any
+) -> tuple[nnx.GraphDef, Params]:
+    """As `load_model`, without values."""
+    graphdef, state = nnx.split(build(family, cfg, placement))
+    weights = dict(nnx.to_flat_state(state))
+    params = {
+        path: jax.ShapeDtypeStruct(x.shape, dtype, sharding=sharding(placement.mesh, x.axes))
+        for path, x in weights.items()
+    }
+    return graphdef, traverse_util.unflatten_dict(params)
+
+
 def _random(
     weights: dict[Any, Weight], placement: Placement, dtype: Any, report: OnProgress
 ) -> Iterable[jax.Array]:
@@ -89,7 +102,11 @@ class _Checkpoint:
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
         self.ignored = (*IGNORED, *family.ignored)
-        for source in sources(_table(family, cfg, files), cfg.num_layers):
+        self.drafts = tuple(
+            f"model.layers.{cfg.num_layers + layer}." for layer in range(cfg.draft_layers)
+        )
+        table = _table(family, cfg, files)
+        for source in sources(table, cfg.num_layers, num_experts(cfg)):
             if source.path in weights:
                 self.sources[source.path].append(source)
             else:
@@ -118,8 +135,8 @@ class _Checkpoint:
             )
 
     def _is_ignored(self, name: str) -> bool:
-        beginnings = tuple(each for each in self.ignored if each.endswith("."))
-        return name.endswith(self.ignored) or name.startswith(beginnings)
+        beginnings = (each for each in self.ignored if each.endswith("."))
+        return name.endswith(self.ignored) or name.startswith((*beginnings, *self.drafts))
 
     def _may_lack(self, path: str) -> bool:
         """Whether the model may have no such parameter, though the checkpoint has a tensor for it:
@@ -166,15 +183,19 @@ class _Checkpoint:
         out = np.empty([stop - start for start, stop in spans], dtype)
         parts = dict(self.weights[path].parts)
         for source in self.sources[path]:
-            if source.part is None:
-                _copy(out, source.read(self.files.read, tuple(spans), self.sizes))
-            else:
+            inside, place = list(spans), [slice(None)] * out.ndim
+            if source.part is not None:
                 at = parts[source.part]
-                inside = tuple(
-                    (0, at.stop - at.start) if axis == at.axis else span
-                    for axis, span in enumerate(spans)
-                )
-                _copy(out[_cut(at, out.ndim)], source.read(self.files.read, inside, self.sizes))
+                inside[at.axis] = (0, at.stop - at.start)
+                place[at.axis] = slice(at.start, at.stop)
+            if source.expert is None:
+                block = source.read(self.files.read, tuple(inside), self.sizes)
+                _copy(out[tuple(place)], block)
+                continue
+            (first, stop), *inside = inside
+            if first <= source.expert < stop:
+                block = source.read(self.files.read, tuple(inside), self.sizes)
+                _copy(out[(source.expert - first, *place[1:])], block)
         return out
 
 
@@ -213,10 +234,3 @@ def _copy(out: np.ndarray, block: np.ndarray) -> None:
     for start in range(0, block.shape[rows], ROWS_AT_A_TIME):
         at = (*[slice(None)] * rows, slice(start, start + ROWS_AT_A_TIME))
         out[at] = block[at]
-
-
-def _cut(part: Part, ndim: int) -> tuple[slice, ...]:
-    """Where a part lies in an array that is whole along the part's axis."""
-    return tuple(
-        slice(part.start, part.stop) if axis == part.axis else slice(None) for axis in range(ndim)
-    )

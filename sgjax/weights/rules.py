@@ -21,9 +21,15 @@ Where entries of the first axis are tensors by themselves, `{n}` in the name is 
 
     "layers.{}.q_norms.{n}.weight": ("blocks.{}.attn.q_norm.scale", "(k g) h -> k g h")
 
+Where each expert has a tensor of its own, `{e}` stands for the expert in the tensor's name, and the
+parameter's first axis is e, which the tensor lacks; a device reads its own experts only:
+
+    "layers.{}.experts.{e}.up.weight": ("blocks.{}.mlp.gate_up:up", "x d -> e d 1 x")
+
 `+ 1` behind the tensor's axes adds one to every entry. Some letters are of the checkpoint alone:
 
     kv   its own kv heads; where it becomes k, each is repeated for the devices that share it
+    fs   the width of the expert that all tokens share: F in its parameters
     r    how often that is: "(kv r)" are as many as k, without repeating
     i    the features of a head where those that RoPE turns together lie side by side; they become
          h, where each lies half of the turned features behind its partner
@@ -36,7 +42,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -60,7 +66,9 @@ TURNED = "turned"
 
 def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
     """How long each lower-case axis of the tables is."""
-    return {
+    moe = cfg.moe
+    of_experts = {"e": moe.num_experts, "x": moe.d_expert, "fs": moe.d_shared} if moe else {}
+    return of_experts | {
         "v": cfg.vocab_size,
         "d": cfg.d_model,
         "f": cfg.d_ff,
@@ -76,6 +84,10 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "y": len(cfg.pooling.labels) if cfg.pooling else 0,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
+
+
+def num_experts(cfg: ModelConfig) -> int:
+    return cfg.moe.num_experts if cfg.moe else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,14 +148,15 @@ class Rearrangement:
         slices, factors, cuts, shape = [], [], [], []
         for axis in self.taken:
             first, *rest = axis
-            start, stop = needed[first.letters[0]]
+            start, stop = needed[first.letters[0]] if first.letters else (0, 1)
             width = _size(first.letters[1:], sizes)
             begin = first.span(sizes)[0]
             inner = math.prod(factor.size(sizes) for factor in rest)
             slices.append(slice((begin + start * width) * inner, (begin + stop * width) * inner))
             factors += [(stop - start) * width, *(factor.size(sizes) for factor in rest)]
             cuts += [slice(None), *(slice(*factor.span(sizes)) for factor in rest)]
-            shape += [stop - start, *(sizes[letter] for letter in first.letters[1:])]
+            shape += [stop - start] if first.letters else []
+            shape += [sizes[letter] for letter in first.letters[1:]]
             shape += [sizes[letter] for factor in rest for letter in factor.letters]
             for letter in self._letters_of(axis)[1:]:
                 needed[letter] = (0, sizes[letter])
@@ -231,6 +244,8 @@ class Source:
     path: str
     part: str | None
     rule: Rearrangement
+    expert: int | None = None
+    """Which entry of the parameter's first axis it fills, where it does not fill all of them."""
 
     def tensors(self, sizes: Sizes) -> dict[str, tuple[int, ...]]:
         """The tensors of the checkpoint by name, and the shape that each must have."""
@@ -260,17 +275,30 @@ class Source:
         return self.tensor.format(n=number)
 
 
-def sources(table: Table, num_layers: int) -> list[Source]:
-    """A family's table, written out for all layers."""
+def sources(table: Table, num_layers: int, num_experts: int = 0) -> list[Source]:
+    """A family's table, written out for all layers, and all experts."""
     found = []
     for tensor, targets in table.items():
         for target, text in [targets] if isinstance(targets, tuple) else targets:
-            rule = Rearrangement.parse(text)
             path, _, part = target.partition(":")
+            experts: Iterable[int | None] = [None]
+            if "{e}" in tensor:
+                experts, text = range(num_experts), _of_one_expert(text)
+            rule = Rearrangement.parse(text)
             for layer in range(num_layers) if "{}" in tensor else [0]:
-                name = tensor.format(layer, n="{n}")
-                found.append(Source(name, path.format(layer), part or None, rule))
+                for expert in experts:
+                    name = tensor.format(layer, e=expert, n="{n}")
+                    found.append(Source(name, path.format(layer), part or None, rule, expert))
     return found
+
+
+def _of_one_expert(text: str) -> str:
+    """What a rule says of an entry of the parameter's first axis."""
+    taken, given = text.split("->")
+    first, _, rest = given.strip().partition(" ")
+    if first != "e":
+        raise ValueError(f"{text!r} is for a tensor of one expert: its first axis must become e")
+    return f"{taken}-> {rest}"
 
 
 def _with(letter: str, wanted: Wanted) -> tuple[Product, Span]:
@@ -307,7 +335,7 @@ def _factors(axis: str) -> tuple[Factor, ...]:
 
 def _factor(word: str) -> Factor:
     if not word.startswith("["):
-        return Factor((word,))
+        return Factor(_product(word))
     parts = word[1:-1].split("|")
     (meant,) = (i for i, part in enumerate(parts) if part.endswith("*"))
     products = tuple(_product(part.rstrip("*")) for part in parts)

@@ -50,6 +50,11 @@ def test_variables_say_yes_and_no(text: str, value: bool):
     assert merge(from_environment({"SGJAX_LOG_REQUESTS": text})).log_requests is value
 
 
+@pytest.mark.parametrize(("text", "source"), [("true", "modelscope"), ("0", "huggingface")])
+def test_sglangs_variable_for_modelscope_counts(text: str, source: str):
+    assert merge(from_environment({"SGLANG_USE_MODELSCOPE": text})).source == source
+
+
 def test_another_variable_is_warned_about_with_the_nearest(caplog):
     assert from_environment({"SGJAX_PROT": "1", "HOME": "x"}) == []
     assert "SGJAX_PROT is no option. Did you mean SGJAX_PORT?" in caplog.text

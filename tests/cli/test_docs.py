@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from docs.generate_options import page
+from docs import generate_models, generate_options
 from sgjax.cli import make_parser
 from sgjax.config_sources import shipped_configs
 from sgjax.flags import Parser
@@ -9,8 +9,9 @@ from sgjax.flags import Parser
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_options_page_is_current():
-    assert (ROOT / "docs" / "options.md").read_text() == page(), "run `make docs`"
+def test_generated_pages_are_current():
+    for name, page in (("options", generate_options.page()), ("models", generate_models.page())):
+        assert (ROOT / "docs" / f"{name}.md").read_text() == page, "run `make docs`"
 
 
 def test_links_between_our_pages_lead_somewhere():

@@ -11,6 +11,7 @@ from sgjax.sglang_flags import IGNORED, LATER
 
 # Flag with values -> the field it sets, and to what.
 WORKS = [
+    ("--is-embedding", "is_embedding", True),
     ("--model-path m", "model_path", "m"),
     ("--tokenizer-path t", "tokenizer_path", "t"),
     ("--tokenizer-mode slow", "tokenizer_mode", "slow"),
@@ -86,7 +87,6 @@ WARNS = [
 # What it would have to do, and the values of the same flag that ask for nothing new.
 REFUSED = [
     ("--kv-cache-dtype fp8_e5m2", "auto"),
-    ("--is-embedding", None),
     ("--quantization awq", None),
     ("--dp-size 2", "1"),
     ("--data-parallel-size 2", "1"),

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sgjax.cache.kv_cache import LayerKV
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.step import CacheShape, forward_layout, unpack_forward
-from sgjax.engine.traces import Traces
+from sgjax.engine.traces import Traces, Untraced
 from sgjax.models import decoder, find_family
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement
@@ -59,7 +59,7 @@ def compiled(bucket, mesh, kept=PLAIN):
 
     tables = ints((SHAPE.num_slots, SHAPE.max_pages_per_request))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        program = kept.lower(
+        step = Untraced(
             "step",
             step,
             (
@@ -72,6 +72,7 @@ def compiled(bucket, mesh, kept=PLAIN):
             donate=(1, 2),
             out_shardings=(whole, cache.sharding, whole),
         )
+        program = kept.lower(step)
         state_bytes = 2 * LAYERS * math.prod(heads) * 2 // mesh.size + math.prod(tables.shape) * 4
         return program.compile(), state_bytes
 

@@ -90,6 +90,20 @@ def test_which_of_equal_machines_it_is_does_not_matter(monkeypatch, name):
     assert fingerprint(make_mesh(1)) == before
 
 
+def test_how_the_devices_were_asked_for_is_not(monkeypatch):
+    before = fingerprint(make_mesh(1))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu,cuda")
+    monkeypatch.setitem(jax.config.values, "jax_platforms", "cpu,cuda")
+    assert fingerprint(make_mesh(1)) == before
+
+
+def test_what_is_logged_is_not(monkeypatch):
+    before = fingerprint(make_mesh(1))
+    monkeypatch.setenv("JAX_LOGGING_LEVEL", "DEBUG")
+    monkeypatch.setitem(jax.config.values, "jax_logging_level", "DEBUG")
+    assert fingerprint(make_mesh(1)) == before
+
+
 def test_so_are_jaxs_settings():
     before = fingerprint(make_mesh(1))
     old = jax.config.values["jax_default_matmul_precision"]

@@ -1,11 +1,12 @@
 import gc
 import threading
+from concurrent.futures import Future
 from typing import ClassVar
 
 import pytest
 
 from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
-from sgjax.engine.programs import ENOUGH_THREADS, Programs, Source
+from sgjax.engine.programs import ALONE, ENOUGH_THREADS, Programs, Source
 
 
 class Lowered:
@@ -42,7 +43,7 @@ def ignore(done, total, key):
     pass
 
 
-def programs(measured, meet=None, num_threads=4):
+def programs(measured, meet=None, num_threads=4, helpers=ALONE):
     """Programs 0, 1, 2, ...: each says what it measures."""
     Lowered.most = 0
     Lowered.order.clear()
@@ -51,7 +52,24 @@ def programs(measured, meet=None, num_threads=4):
         i: Source(lambda i=i: lowered[i], Compilation({"some_option": 1}, what) if what else PLAIN)
         for i, what in enumerate(measured)
     }
-    return Programs(sources, num_threads), lowered
+    return Programs(sources, num_threads, helpers=helpers), lowered
+
+
+def traced_in_order(made, first):
+    """Compiles all; which programs were lowered, one after the other."""
+    order = []
+    for key, source in made._sources.items():
+
+        def lower(key=key, lower=source.lower):
+            order.append(key)
+            return lower()
+
+        made._sources[key] = Source(lower, source.compilation)
+    made.compile_all(first, ignore)
+    for future in made._futures:
+        future.result().result()  # traced, then compiled
+    made.close(wait=True)
+    return order
 
 
 def test_programs_compile_side_by_side():
@@ -103,19 +121,44 @@ def test_with_few_threads_the_rest_begins_when_what_is_first_is_done():
 @pytest.mark.parametrize("num_threads", [1, ENOUGH_THREADS])
 def test_what_is_first_is_traced_first(num_threads):
     made, _ = programs([None, "a", None, "b", None], num_threads=num_threads)
-    traced = []
-    for key, source in made._sources.items():
+    assert traced_in_order(made, [2, 3]) == [3, 2, 1, 0, 4]
 
-        def lower(key=key, lower=source.lower):
-            traced.append(key)
-            return lower()
 
-        made._sources[key] = Source(lower, source.compilation)
-    made.compile_all([2, 3], ignore)
-    for future in made._futures:
-        future.result().result()  # traced, then compiled
+class Others:
+    """Helpers who have traced some programs all along."""
+
+    def __init__(self, *traced):
+        self.traced, self.told, self.ends = traced, None, 0
+
+    def start(self, keys):
+        self.told = list(keys)
+
+    def has_traced(self, key):
+        return key in self.traced
+
+    def close(self):
+        self.ends += 1
+
+
+@pytest.mark.parametrize("num_threads", [1, ENOUGH_THREADS])
+def test_what_others_have_traced_comes_before_what_nobody_has_but_behind_what_is_first(num_threads):
+    others = Others(1, 4, 5)
+    made, _ = programs([None] * 6, num_threads=num_threads, helpers=others)
+    assert traced_in_order(made, [0, 1]) == [0, 1, 4, 5, 2, 3]
+    assert made.is_complete
+    assert others.told == [2, 3, 4, 5]
+    assert others.ends > 0
+
+
+def test_what_waits_for_a_measurement_is_not_taken_early():
+    """The thread that traces would wait too."""
+    measuring = Future()
+    made, _ = programs(["a", "a", None], helpers=Others(1, 2))
+    made._measured["a"] = measuring
+    assert [made._is_at_hand(key) for key in (1, 2)] == [False, True]
+    measuring.set_result(None)
+    assert made._is_at_hand(1)
     made.close(wait=True)
-    assert traced == [3, 2, 1, 0, 4]
 
 
 @pytest.mark.parametrize("usual", [700, 0])

@@ -11,11 +11,10 @@ from jax import export
 from jax.sharding import NamedSharding, PartitionSpec
 
 import sgjax
-from sgjax.engine.traces import Traces
+from sgjax.engine.traces import Traces, Untraced
 from sgjax.models import decoder
 from sgjax.sharding.mesh import make_mesh
-from tests.engine.lockstep import Lockstep
-from tests.tiny import TinyLlama
+from tests.engine.kept import KeptEngines
 
 
 class Pair(NamedTuple):
@@ -62,7 +61,7 @@ def concrete(arguments):
 
 def lower(kept, *, key="count", function=None, arguments=None, **options):
     function = functools.partial(count, by=2.0) if function is None else function
-    return kept.lower(key, function, arguments or given(), donate=1, **options)
+    return kept.lower(Untraced(key, function, arguments or given(), donate=1, **options))
 
 
 @pytest.fixture
@@ -171,60 +170,36 @@ def test_what_jax_cannot_export_is_lowered_as_ever(tmp_path):
         return jax.pure_callback(lambda x: x, x, x) + 1
 
     kept = Traces(tmp_path, "one")
-    lowered = kept.lower("callback", program, (abstract(3),))
+    lowered = kept.lower(Untraced("callback", program, (abstract(3),)))
     assert lowered.compile()(jnp.zeros(3)).tolist() == [1, 1, 1]
     kept.write()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Starts an engine that keeps programs, until all is compiled."""
-    model, before = str(TinyLlama().save(tmp_path / "tiny")), dict(jax.config.values)
-    engines = []
-
-    def start():
-        engines.append(
-            Lockstep(
-                model_path=model,
-                compile_cache_dir=str(tmp_path / "cache"),
-                max_total_tokens=400,
-                chunked_prefill_size=16,
-                max_running_requests=4,
-            )
-        )
-        programs = engines[-1].setup.runner.programs
-        for compiling in programs._futures:
-            compiling.result().result()  # traced, then compiled
-        programs._tracing.submit(lambda: None).result()  # what is called behind the last
-        return engines[-1]
-
-    yield start
-    for engine in engines:
-        engine.close()
-    for name in ("jax_compilation_cache_dir", "jax_enable_compilation_cache"):
-        jax.config.update(name, before[name])
+def engines(tmp_path):
+    engines = KeptEngines(tmp_path)
+    yield engines
+    engines.close()
 
 
-def test_an_engines_second_start_traces_nothing_and_gives_the_same_tokens(
-    start, tmp_path, monkeypatch
-):
+def test_an_engines_second_start_traces_nothing_and_gives_the_same_tokens(engines, monkeypatch):
     prompts = [[5, 6, 7], [9] * 30]
     params = {"max_new_tokens": 6, "ignore_eos": True, "temperature": 0.8, "seed": 3}
-    engine = start()
+    engine = engines.start()
     expected = [engine.generate(prompt, **params) for prompt in prompts]
-    kept = sorted((tmp_path / "cache" / "traced").iterdir())
+    kept = engines.names
     assert len(kept) == engine.setup.runner.programs.num_compiled
 
     monkeypatch.setattr(decoder, "forward", untraceable)
     monkeypatch.setattr(export, "export", untraceable)
-    engine = start()
+    engine = engines.start()
     assert [engine.generate(prompt, **params) for prompt in prompts] == expected
     assert engine.call("stats")["compiles_after_ready"] == 0
-    assert sorted((tmp_path / "cache" / "traced").iterdir()) == kept
+    assert engines.names == kept
 
 
-def test_an_engine_whose_source_has_changed_keeps_nothing(start, tmp_path, monkeypatch):
+def test_an_engine_whose_source_has_changed_keeps_nothing(engines, monkeypatch):
     monkeypatch.setattr(sgjax, "BEGAN_S", 0.0)
-    start()
-    assert not (tmp_path / "cache" / "traced").exists()
+    engines.start()
+    assert not engines.traced.exists()

@@ -245,7 +245,7 @@ BAD = {
     "another pooling": (MODERN | {"classifier_pooling": "max"}, '"max" is not known; known: cls'),
     "a decoder of words": (
         BERT | {"architectures": ["BertLMHeadModel"]},
-        "'BertLMHeadModel' is not supported. Supported: Bert",
+        "'BertLMHeadModel' is not supported. Supported: .*BertModel",
     ),
 }
 

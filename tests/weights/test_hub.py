@@ -1,3 +1,6 @@
+import sys
+import types
+
 import pytest
 
 from sgjax.errors import ConfigError
@@ -47,6 +50,52 @@ def test_only_safe_files_are_fetched(monkeypatch, tmp_path):
     assert resolve("owner/name", "v1") == tmp_path
     assert (asked["repo"], asked["revision"]) == ("owner/name", "v1")
     assert not any(pattern.endswith((".bin", ".pt", ".py")) for pattern in asked["allow_patterns"])
+
+
+def test_a_hub_id_may_name_its_revision(monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub, "_from_hugging_face", lambda *args: asked.append(args))
+    resolve("owner/name@v2")
+    resolve("owner/name@v2", "v2")
+    assert asked == [("owner/name", "v2")] * 2
+    with pytest.raises(ConfigError, match="names a revision, and --revision v1 names another"):
+        resolve("owner/name@v2", "v1")
+
+
+def modelscope(monkeypatch, snapshot_download) -> None:
+    """A stand-in for the package, which is not among those of the tests."""
+    module = types.ModuleType("modelscope.hub.snapshot_download")
+    vars(module)["snapshot_download"] = snapshot_download
+    for name in ("modelscope", "modelscope.hub"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_modelscope_is_asked_for_the_same_files(monkeypatch, tmp_path):
+    asked = {}
+
+    def snapshot_download(repo, **options):
+        asked.update(options, repo=repo)
+        return str(tmp_path)
+
+    modelscope(monkeypatch, snapshot_download)
+    assert resolve("owner/name@v1", source="modelscope") == tmp_path
+    assert (asked["repo"], asked["revision"]) == ("owner/name", "v1")
+    assert asked["allow_patterns"] == hub.PATTERNS
+    with pytest.raises(ConfigError, match="neither a folder"):
+        resolve("a/b/c", source="modelscope")
+
+
+def test_modelscope_that_is_not_reached_or_not_installed_is_an_error(monkeypatch):
+    def snapshot_download(repo, **options):
+        raise RuntimeError("no route to host\nmore")
+
+    modelscope(monkeypatch, snapshot_download)
+    with pytest.raises(ConfigError, match="does not give 'owner/name': no route to host Looked"):
+        resolve("owner/name", source="modelscope")
+    monkeypatch.setitem(sys.modules, "modelscope.hub.snapshot_download", None)
+    with pytest.raises(ConfigError, match="pip install modelscope"):
+        resolve("owner/name", source="modelscope")
 
 
 def test_a_refusal_of_the_hub_is_an_error_that_says_what_to_check(monkeypatch):

@@ -45,7 +45,9 @@ class Options:
     is_causal: bool = True
 
 
-def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "W M K G H"]:
+def attend(
+    tiles: Tiles, k: Array, v: Array, sinks: Array | None, options: Options
+) -> Float[Array, "W M K G H"]:
     """Attention of every tile to its row's cache; float32, zero past a tile's count."""
     W, M, K, G, H = tiles.q.shape
     # Positions [start, end) are seen by some token of the tile.
@@ -89,6 +91,9 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
     lo = jnp.min(jnp.where(live, start // BLOCK, tiles.tables.shape[1] * options.page_size))
     hi = jnp.max(jnp.where(live, (end + BLOCK - 1) // BLOCK, 0))
     init = (q[..., 0] * 0 + NEVER, q[..., 0] * 0, q * 0)
+    if sinks is not None:
+        top = jnp.repeat(sinks.astype(jnp.float32), M, axis=1)[None]
+        init = (q[..., 0] * 0 + top, q[..., 0] * 0 + 1, q * 0)
     _, total, out = lax.fori_loop(lo, hi, block, init)
     out = (
         (out / jnp.where(total > 0, total, 1.0)[..., None])
@@ -99,7 +104,9 @@ def attend(tiles: Tiles, k: Array, v: Array, options: Options) -> Float[Array, "
     return jnp.where(own[..., None, None, None], out, 0)
 
 
-def decode(q: Array, k: Array, v: Array, rows, options: Options) -> Float[Array, "T K G H"]:
+def decode(
+    q: Array, k: Array, v: Array, rows, sinks: Array | None, options: Options
+) -> Float[Array, "T K G H"]:
     """The tokens of the first num_decode rows, all rows side by side; the others are zero."""
     n = min(q.shape[0], rows.lengths.shape[0])
     tiles = Tiles(
@@ -109,7 +116,7 @@ def decode(q: Array, k: Array, v: Array, rows, options: Options) -> Float[Array,
         count=(jnp.arange(n) < rows.num_decode).astype(jnp.int32),
         length=rows.lengths[:n],
     )
-    out = attend(tiles, k, v, options)[:, 0].astype(q.dtype)
+    out = attend(tiles, k, v, sinks, options)[:, 0].astype(q.dtype)
     return jnp.pad(out, ((0, q.shape[0] - n), (0, 0), (0, 0), (0, 0)))
 
 
@@ -122,7 +129,9 @@ def _tables(rows, options: Options) -> Int32[Array, "S C"]:
     return jnp.where(is_shared, rows.tables[rows.shared.first], rows.tables)
 
 
-def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> Array:
+def extend(
+    out: Array, q: Array, k: Array, v: Array, rows, *, sinks: Array | None, options: Options
+) -> Array:
     """Puts the tokens of the rows after the decode rows into `out`, one tile after the other."""
     T, M = q.shape[0], min(TILE, q.shape[0])
     blocks = query_blocks(rows, T, M)
@@ -138,7 +147,7 @@ def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> 
             count=count[None],
             length=rows.lengths[row][None],
         )
-        new = attend(tiles, k, v, options)[0].astype(out.dtype)
+        new = attend(tiles, k, v, sinks, options)[0].astype(out.dtype)
         old = lax.dynamic_slice_in_dim(out, token, M)
         own = (jnp.arange(M) < count)[:, None, None, None]
         return lax.dynamic_update_slice_in_dim(out, jnp.where(own, new, old), token, 0)
@@ -148,9 +157,20 @@ def extend(out: Array, q: Array, k: Array, v: Array, rows, options: Options) -> 
 
 
 def ragged_paged_attention(
-    q, k, v, rows, *, page_size, scale, window, soft_cap, only_decode, is_causal=True
+    q,
+    k,
+    v,
+    rows,
+    *,
+    page_size,
+    scale,
+    window,
+    soft_cap,
+    only_decode,
+    is_causal=True,
+    sinks=None,
 ):
     """The contract in plain JAX. Accumulates in float32 whatever the inputs are."""
     options = Options(page_size, scale, window, soft_cap, is_causal)
-    out = decode(q, k, v, rows, options)
-    return out if only_decode else extend(out, q, k, v, rows, options)
+    out = decode(q, k, v, rows, sinks, options)
+    return out if only_decode else extend(out, q, k, v, rows, sinks=sinks, options=options)

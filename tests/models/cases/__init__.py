@@ -29,6 +29,9 @@ class Case:
     config: PreTrainedConfig
     without: dict[str, PreTrainedConfig]
     publish: Callable[[Path], None] = lambda folder: None
+    """Rewrites the folder that transformers saved in the family's own form."""
+    convert: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]] | None = None
+    """Gives config.json and the tensors of a family that transformers has not (`harness.save`)."""
 
 
 def case(
