@@ -20,4 +20,9 @@ AXES = {
     "E": "experts",
     "V": "vocabulary",
     "L": "layers",
+    "A": "latent of a token's keys and values",
+    "Q": "latent of a token's queries",
+    "U": "features of a head that do not turn with its position, where H are those that do",
+    "J": "features of a head's values, where they are others than of its keys",
+    "M": "entry of a cache of latents: A and H",
 }

@@ -1,7 +1,9 @@
 """What steps of a model cost, estimated from its sizes."""
 
+from typing import NamedTuple
+
 from sgjax.engine.pace import StepCost
-from sgjax.models.family import ModelConfig
+from sgjax.models.family import MLAConfig, ModelConfig
 
 TOKENS_A_READ = 150
 """Tokens that an accelerator multiplies with a weight in the time in which it reads it: operations
@@ -15,14 +17,38 @@ ATTENTION_SPEED = 0.45
 def step_cost(cfg: ModelConfig) -> StepCost:
     """For a dense model whose weights and cache have numbers of equal size; devices that share it
     share all parts alike."""
-    heads = cfg.num_heads * cfg.head_size
-    kv_heads = cfg.num_kv_heads * cfg.head_size
-    layer = 2 * cfg.d_model * (heads + kv_heads) + 3 * cfg.d_model * cfg.d_ff
+    attention = _of_latents(cfg, cfg.mla) if cfg.mla is not None else _of_heads(cfg)
+    layer = attention.weights + 3 * cfg.d_model * cfg.d_ff
     weights = cfg.num_layers * layer + cfg.vocab_size * cfg.d_model
     step = TOKENS_A_READ * weights / (cfg.num_layers * layer)
     return StepCost(
         step=step,
-        per_cached=TOKENS_A_READ * 2 * kv_heads / layer,
-        per_pair=2 * heads / layer / ATTENTION_SPEED,
+        per_cached=TOKENS_A_READ * attention.cached / layer,
+        per_pair=attention.products / layer / ATTENTION_SPEED,
         mixed=MIXED_PART * step,
     )
+
+
+class _Attention(NamedTuple):
+    """Of one layer."""
+
+    weights: int
+    cached: int
+    """Numbers that a token has in the cache."""
+    products: int
+    """Of numbers, for a token and one that it sees."""
+
+
+def _of_heads(cfg: ModelConfig) -> _Attention:
+    heads = cfg.num_heads * cfg.head_size
+    kv_heads = cfg.num_kv_heads * cfg.head_size
+    return _Attention(2 * cfg.d_model * (heads + kv_heads), 2 * kv_heads, 2 * heads)
+
+
+def _of_latents(cfg: ModelConfig, mla: MLAConfig) -> _Attention:
+    entry, N = mla.kv_latent + cfg.head_size, cfg.num_heads
+    queries, values = N * (mla.num_unturned + cfg.head_size), N * mla.value_size
+    of_queries = cfg.d_model if mla.q_latent is None else mla.q_latent
+    weights = of_queries * queries + cfg.d_model * ((mla.q_latent or 0) + entry + values)
+    weights += N * mla.kv_latent * (mla.num_unturned + mla.value_size)
+    return _Attention(weights, entry, N * (entry + mla.kv_latent))

@@ -153,9 +153,11 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
 
 
 def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
-    """Layers with a window read prefixes row by row; without the tree there are none to share."""
+    """Layers with a window, or with latents, read prefixes row by row; without the tree there are
+    none to share."""
     sizes = sizing.bucket_sizes(device)
-    if config.disable_radix_cache or all(cfg.window(i) for i in range(cfg.num_layers)):
+    reads_alone = cfg.mla is not None or all(cfg.window(i) for i in range(cfg.num_layers))
+    if config.disable_radix_cache or reads_alone:
         return dataclasses.replace(sizes, shared_from=None)
     return sizes
 
@@ -177,7 +179,7 @@ def _cache_shape(
 ) -> CacheShape:
     num_pages = sizing.num_pages(
         config,
-        bytes_per_token=kv_bytes_per_token(cfg, dtype) // len(devices),
+        bytes_per_token=kv_bytes_per_token(cfg, dtype, tp=len(devices)),
         context_length=cfg.context_length,
         devices=devices,
     )

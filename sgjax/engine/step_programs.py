@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int16, Int32
 
-from sgjax.cache.kv_cache import LayerKV
+from sgjax.cache.kv_cache import LayerCache
 from sgjax.engine import compiler_options, sampler
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.places import make_places
@@ -33,7 +33,7 @@ class Model:
 
     forward: Callable[..., Any]
     params: Any
-    init_kv: Callable[[int], list[LayerKV]]
+    init_kv: Callable[[int], list[LayerCache]]
     vocab_size: int
 
 
@@ -41,7 +41,7 @@ class Model:
 class DeviceState:
     """All that steps change on the device; every step replaces it, its arrays are donated."""
 
-    kv: list[LayerKV]
+    kv: list[LayerCache]
     tables: Int32[Array, "slots C"]
     last_tokens: Int32[Array, "slots"]
     seen: Int16[Array, "slots V"]
@@ -152,7 +152,8 @@ class StepPrograms:
         state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]
         params = jax.tree.map(_abstract, self.model.params)
         platform = self.mesh.devices.flat[0].platform
-        shardings = self._replicated, given["kv"][0].k.sharding, self._replicated
+        of_kv = jax.tree.map(lambda x: x.sharding, given["kv"])
+        shardings = self._replicated, of_kv, self._replicated
         for bucket in reversed(self.buckets):
             key = ("forward", bucket)
             compilation = compiler_options.of_forward(
@@ -175,11 +176,11 @@ class StepPrograms:
         self,
         bucket: Bucket,
         params: Any,
-        kv: list[LayerKV],
+        kv: list[LayerCache],
         tables: Array,
         last_tokens: Array,
         inbox: Array,
-    ) -> tuple[Array, list[LayerKV], Array]:
+    ) -> tuple[Array, list[LayerCache], Array]:
         vector = inbox[self.forward_part(bucket)]
         step, tables = unpack_forward(vector, tables, last_tokens, bucket=bucket, shape=self.shape)
         logits, kv = self.model.forward(params, kv, step)
