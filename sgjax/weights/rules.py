@@ -51,7 +51,15 @@ TURNED = "turned"
 
 def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
     """How long each lower-case axis of the tables is."""
-    return {
+    of_latents = {}
+    if cfg.mla is not None:
+        of_latents = {
+            "a": cfg.mla.kv_latent,
+            "q": cfg.mla.q_latent or 0,
+            "u": cfg.mla.num_unturned,
+            "j": cfg.mla.value_size,
+        }
+    return of_latents | {
         "v": cfg.vocab_size,
         "d": cfg.d_model,
         "f": cfg.d_ff,
