@@ -18,6 +18,7 @@ AXES = {
     "N": "query heads: K times G",
     "H": "size of one head",
     "E": "experts",
+    "X": "feed-forward width of an expert",
     "V": "vocabulary",
     "L": "layers",
     "A": "latent of a token's keys and values",

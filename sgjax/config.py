@@ -194,6 +194,13 @@ class ServeConfig:
         rule=at_least(1),
         aliases=["tensor_parallel_size", "tp"],
     )
+    ep_size: int = option(
+        1,
+        "devices",
+        "groups of these devices that have experts of their own, in models with experts",
+        rule=at_least(1),
+        aliases=["expert_parallel_size", "ep"],
+    )
     attention_backend: Literal["auto", "reference", "triton"] = option(
         "auto", "devices", "implementation of attention"
     )

@@ -67,14 +67,14 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
         ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
     """
     sizing.reserve_device_memory(config.tp_size)
-    mesh = make_mesh(config.tp_size)
+    mesh = make_mesh(config.tp_size, ep_size=config.ep_size)
     devices = list(mesh.devices.flat)
     traces_folder = use_compile_cache(config.compile_cache_dir)
     if devices[0].platform == "gpu":
         announce_triton_dialect()
     folder = resolve(config.model_path, config.revision)
     family, cfg = read_model_config(folder, context_length=config.context_length)
-    cfg = cfg.for_tp(config.tp_size)
+    cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     dtype = _dtype(config, devices[0])
     attention = None if config.attention_backend == "auto" else config.attention_backend
     graphdef, params = load_model(

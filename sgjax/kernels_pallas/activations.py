@@ -8,6 +8,10 @@ import jax
 import jax.numpy as jnp
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu2"]
+Gating = Activation | Literal["clamped_silu"]
+"""How a gate opens: an activation of it is multiplied with the other part; or as GPT-OSS does."""
+
+_STEEPNESS, _LIMIT = 1.702, 7.0
 
 
 def _gelu(x):
@@ -35,3 +39,16 @@ _FUNCTIONS: dict[Activation, Callable[[Any], Any]] = {
 def activate(x, name: Activation):
     """In float32, then rounded to the dtype of x."""
     return _FUNCTIONS[name](x.astype(jnp.float32)).astype(x.dtype)
+
+
+def gated(gate, up, name: Gating):
+    """What a gate leaves of `up`; activations in float32, rounded to the dtype of both.
+
+    clamped_silu: of gate up to 7 and up within [-7, 7], gate * sigmoid(1.702 * gate) * (up + 1), in
+    float32 and rounded once. https://arxiv.org/abs/2508.10925
+    """
+    if name != "clamped_silu":
+        return activate(gate, name) * up
+    wide = jnp.minimum(gate.astype(jnp.float32), _LIMIT)
+    other = jnp.clip(up.astype(jnp.float32), -_LIMIT, _LIMIT)
+    return (wide * jax.nn.sigmoid(_STEEPNESS * wide) * (other + 1.0)).astype(up.dtype)

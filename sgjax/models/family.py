@@ -14,6 +14,53 @@ if TYPE_CHECKING:
     from sgjax.models.hf_config import HFConfig
 
 
+Scoring = Literal["softmax", "sigmoid"]
+GroupScore = Literal["max", "top2"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MoEConfig:
+    """Experts of a model, and how a token's are chosen: `sgjax/layers/routing.py` does it.
+
+    Scores are `scoring` of the router's logits. The `top_k` experts of the highest scores are a
+    token's, and their scores are what their results are weighed with.
+    """
+
+    num_experts: int  # E
+    top_k: int
+    d_expert: int  # X
+    scoring: Scoring = "softmax"
+    renormalise: bool = False
+    """Whether a token's weights are divided by their sum. With softmax, this is the softmax of the
+    chosen logits alone."""
+    scale: float = 1.0
+    """What weights are multiplied by at last."""
+    selection_bias: bool = False
+    """Whether a learnt number an expert is added to scores, for the choice only."""
+    num_groups: int = 1
+    """Groups of experts, equally many each, one after the other. A token's experts are of the
+    `top_groups` groups that have the highest scores."""
+    top_groups: int = 1
+    group_score: GroupScore = "max"
+    """A group's score: its highest, or the sum of its two highest."""
+    logit_soft_cap: float | None = None
+    """The router's logits become logit_soft_cap * tanh(logit / logit_soft_cap)."""
+    router_bias: bool = False
+    expert_bias: bool = False
+    weighs_inputs: bool = False
+    """Whether the weight is what an expert's input is multiplied by, and not its result: for one
+    expert a token."""
+    d_shared: int = 0
+    """Width of the expert that all tokens have, beside those of their own. 0: there is none."""
+    shared_gate: bool = False
+    """Whether that expert's result is weighed by the sigmoid of a product with the token."""
+    layers: tuple[bool, ...] = ()
+    """Which layers have experts; the others are dense. Empty: all have."""
+
+    def is_in(self, layer: int) -> bool:
+        return self.layers[layer] if self.layers else True
+
+
 NormKind = Literal["rms", "wide_rms", "layer", "biased_layer"]
 """RMSNorm, RMSNorm with a float32 scale, LayerNorm, LayerNorm with a bias."""
 
@@ -77,6 +124,8 @@ class ModelConfig:
     query head. None: it is to keys and values."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
+    moe: MoEConfig | None = None
+    """Experts, in the place of (some) dense feed-forward layers."""
     vocab_padding: int = 0
     """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 
@@ -116,15 +165,20 @@ class ModelConfig:
         rope = self.rope.serving(length)
         return dataclasses.replace(self, context_length=length, rope=rope)
 
-    def for_tp(self, tp: int) -> "ModelConfig":
+    def for_tp(self, tp: int, *, ep: int = 1) -> "ModelConfig":
         """The same model with kv heads repeated until tp devices can share them: K' = max(K, tp).
+
+        Of these, ep groups of devices have experts of their own.
 
         Raises:
             ConfigError: where tp does not divide the heads, the feed-forward width, or neither
-                divides the kv heads nor is a multiple of them.
+                divides the kv heads nor is a multiple of them; where ep does not divide the
+                experts, or the devices of a group cannot share one.
         """
         self._check_shared("num_attention_heads", self.num_heads, tp)
-        self._check_shared("intermediate_size", self.d_ff, tp)
+        for what, size in self._widths:
+            self._check_shared(what, size, tp)
+        self._check_experts(tp, ep)
         heads = max(self.num_kv_heads, tp)
         if heads % self.num_kv_heads or heads % tp:
             raise ConfigError(
@@ -138,6 +192,30 @@ class ModelConfig:
             vocab_padding=-self.vocab_size % tp,
         )
 
+    @property
+    def _widths(self) -> "list[tuple[str, int]]":
+        """Feed-forward widths that all devices share, by name."""
+        if self.moe is None:
+            return [("intermediate_size", self.d_ff)]
+        is_dense = not all(self.moe.is_in(layer) for layer in range(self.num_layers))
+        dense = [("intermediate_size", self.d_ff)] if is_dense else []
+        return dense + ([("the shared expert's width", d)] if (d := self.moe.d_shared) else [])
+
+    def _check_experts(self, tp: int, ep: int) -> None:
+        if self.moe is None:
+            if ep > 1:
+                raise ConfigError(
+                    f"--ep-size {ep} is for models with experts, and {self.architecture} has none."
+                )
+            return
+        if self.moe.num_experts % ep:
+            raise ConfigError(f"--ep-size {ep} does not divide {self.moe.num_experts} experts.")
+        if self.moe.d_expert % (tp // ep):
+            raise ConfigError(
+                f"--tp-size {tp} with --ep-size {ep} has {tp // ep} devices share each expert, "
+                f"which does not divide an expert's width = {self.moe.d_expert}."
+            )
+
     def _check_shared(self, key: str, size: int, tp: int) -> None:
         if size % tp:
             raise ConfigError(
@@ -149,7 +227,11 @@ class ModelConfig:
         sizes = [
             str(tp)
             for tp in range(1, 65)
-            if not (self.num_heads % tp or self.d_ff % tp or (kv % tp and tp % kv))
+            if not (
+                self.num_heads % tp
+                or any(size % tp for _, size in self._widths)
+                or (kv % tp and tp % kv)
+            )
         ]
         return f"This model can be served with --tp-size {', '.join(sizes)}."
 
@@ -170,4 +252,4 @@ Target = tuple[str, str]
 """(parameter path, rearrangement): `sgjax/weights/rules.py` says how they are written."""
 
 Table = Mapping[str, Target | list[Target]]
-"""Checkpoint name (`{}` stands for the layer) -> what its tensor fills."""
+"""Checkpoint name (`{}` stands for the layer, `{e}` for the expert) -> what its tensor fills."""

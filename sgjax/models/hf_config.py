@@ -18,6 +18,7 @@ BOOKKEEPING = frozenset(
         "architectures",
         "attention_dropout",
         "auto_map",
+        "aux_loss_alpha",
         "begin_suppress_tokens",
         "bos_token_id",
         "chunk_size_feed_forward",
@@ -36,6 +37,7 @@ BOOKKEEPING = frozenset(
         "name_or_path",
         "output_attentions",
         "output_hidden_states",
+        "output_router_logits",
         "output_scores",
         "pad_token_id",
         "prefix",
@@ -44,7 +46,10 @@ BOOKKEEPING = frozenset(
         "repetition_penalty",
         "return_dict",
         "return_dict_in_generate",
+        "router_aux_loss_coef",
+        "router_jitter_noise",
         "sep_token_id",
+        "seq_aux",
         "suppress_tokens",
         "task_specific_params",
         "temperature",
@@ -141,6 +146,13 @@ class HFConfig:
             raise self.error(key, f"must divide {of} = {total}")
         return value
 
+    def at_most(self, key: str, most: int, *, of: str) -> int:
+        """A size that another one limits."""
+        value = self.size(key)
+        if value > most:
+            raise self.error(key, f"must be at most {of} = {most}")
+        return value
+
     def number(self, key: str, default: Any = _REQUIRED) -> float:
         value = self(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -190,7 +202,7 @@ class HFConfig:
         types = self("layer_types", None)
         first = self.number("max_window_layers", _REQUIRED if is_on and not types else num_layers)
         slides = self.sliding_layers(lambda layer: is_on and layer >= first)
-        window = self.size("sliding_window", None)
+        window = self.size("sliding_window", None) if self("sliding_window", None) != 0 else None
         if any(slides) and not (is_on and window):
             raise self.error(
                 "layer_types", "has sliding layers, but use_sliding_window or sliding_window is off"

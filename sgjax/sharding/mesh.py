@@ -20,14 +20,17 @@ class Placement:
     """Implementation of the kernels: "reference", "triton", or None for the platform's best."""
 
 
-def make_mesh(tp_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    tp_size: int, devices: Sequence[jax.Device] | None = None, *, ep_size: int = 1
+) -> Mesh:
     """A mesh of `tp_size` devices, the first ones of `devices` (default: all there are).
 
-    Its axes are (expert, tensor), always partitioned automatically. Experts are not split yet, so
-    the first is 1.
+    Its axes are (expert, tensor), always partitioned automatically: `ep_size` groups of devices
+    have experts of their own, and within a group each device has a share of every expert.
 
     Raises:
-        ConfigError: where there are fewer devices, or tp_size is below 1.
+        ConfigError: where there are fewer devices, tp_size is below 1, or ep_size does not divide
+            it.
     """
     devices = jax.devices() if devices is None else devices
     if tp_size < 1:
@@ -37,8 +40,13 @@ def make_mesh(tp_size: int, devices: Sequence[jax.Device] | None = None) -> Mesh
             f"--tp-size is {tp_size}, but there are {len(devices)} {devices[0].platform} devices. "
             f"Use --tp-size {len(devices)} or fewer."
         )
+    if ep_size < 1 or tp_size % ep_size:
+        raise ConfigError(
+            f"--ep-size {ep_size} must divide --tp-size {tp_size}: so many groups of its devices "
+            "have experts of their own."
+        )
     return jax.make_mesh(
-        (1, tp_size),
+        (ep_size, tp_size // ep_size),
         MESH_AXES,
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=devices[:tp_size],

@@ -10,6 +10,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "K": MESH_AXES,
     "F": MESH_AXES,
     "V": MESH_AXES,
+    "E": MESH_AXES[:1],
+    "X": MESH_AXES[1:],
 }
 """Axes not named here are whole on every device."""
 

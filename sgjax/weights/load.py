@@ -12,14 +12,14 @@ import numpy as np
 from flax import nnx, traverse_util
 
 from sgjax.errors import CheckpointError
-from sgjax.layers.weight import Part, Weight
+from sgjax.layers.weight import Weight
 from sgjax.models.decoder import Params, build
 from sgjax.models.family import Family, ModelConfig
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from sgjax.weights.dummy import random_weight
 from sgjax.weights.files import CheckpointFiles
-from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, sources
+from sgjax.weights.rules import Sizes, Source, Span, axis_sizes, num_experts, sources
 
 OnProgress = Callable[[int, int, str], None]
 """on_progress(bytes done, bytes in all, parameter): called from the thread that loads."""
@@ -89,7 +89,7 @@ class _Checkpoint:
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
         self.ignored = (*IGNORED, *family.ignored)
-        for source in sources(family.weights, cfg.num_layers):
+        for source in sources(family.weights, cfg.num_layers, num_experts(cfg)):
             if source.path in weights:
                 self.sources[source.path].append(source)
             else:
@@ -149,15 +149,18 @@ class _Checkpoint:
         parts = dict(self.weights[path].parts)
         for source in self.sources[path]:
             read = functools.partial(self.files.read, source.tensor)
-            if source.part is None:
-                _copy(out, source.rule.read(read, tuple(spans), self.sizes))
-            else:
+            inside, place = list(spans), [slice(None)] * out.ndim
+            if source.part is not None:
                 at = parts[source.part]
-                inside = tuple(
-                    (0, at.stop - at.start) if axis == at.axis else span
-                    for axis, span in enumerate(spans)
-                )
-                _copy(out[_cut(at, out.ndim)], source.rule.read(read, inside, self.sizes))
+                inside[at.axis] = (0, at.stop - at.start)
+                place[at.axis] = slice(at.start, at.stop)
+            if source.expert is None:
+                _copy(out[tuple(place)], source.rule.read(read, tuple(inside), self.sizes))
+                continue
+            (first, stop), *inside = inside
+            if first <= source.expert < stop:
+                block = source.rule.read(read, tuple(inside), self.sizes)
+                _copy(out[(source.expert - first, *place[1:])], block)
         return out
 
 
@@ -168,10 +171,3 @@ def _copy(out: np.ndarray, block: np.ndarray) -> None:
     for start in range(0, block.shape[rows], ROWS_AT_A_TIME):
         at = (*[slice(None)] * rows, slice(start, start + ROWS_AT_A_TIME))
         out[at] = block[at]
-
-
-def _cut(part: Part, ndim: int) -> tuple[slice, ...]:
-    """Where a part lies in an array that is whole along the part's axis."""
-    return tuple(
-        slice(part.start, part.stop) if axis == part.axis else slice(None) for axis in range(ndim)
-    )

@@ -17,9 +17,15 @@ square brackets say what lies there, and with a star what is meant:
         ("blocks.{}.mlp.gate_up.weight:up", "[f|f*] d -> d 1 f"),
     ]
 
+Where each expert has a tensor of its own, `{e}` stands for the expert in the tensor's name, and the
+parameter's first axis is e, which the tensor lacks:
+
+    "layers.{}.experts.{e}.up.weight": ("blocks.{}.mlp.gate_up:up", "x d -> e d 1 x")
+
 `+ 1` behind the tensor's axes adds one to every entry. Some letters are of the checkpoint alone:
 
     kv   its own kv heads; where it becomes k, each is repeated for the devices that share it
+    fs   the width of the expert that all tokens share: F in its parameters
     r    how often that is: "(kv r)" are as many as k, without repeating
     i    the features of a head where those that RoPE turns together lie side by side; they become
          h, where each lies half of the turned features behind its partner
@@ -28,7 +34,7 @@ square brackets say what lies there, and with a star what is meant:
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -51,26 +57,32 @@ TURNED = "turned"
 
 def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
     """How long each lower-case axis of the tables is."""
+    moe, mla = cfg.moe, cfg.mla
+    of_experts = {"e": moe.num_experts, "x": moe.d_expert, "fs": moe.d_shared} if moe else {}
     of_latents = {}
-    if cfg.mla is not None:
-        of_latents = {
-            "a": cfg.mla.kv_latent,
-            "q": cfg.mla.q_latent or 0,
-            "u": cfg.mla.num_unturned,
-            "j": cfg.mla.value_size,
+    if mla is not None:
+        of_latents = {"a": mla.kv_latent, "u": mla.num_unturned, "j": mla.value_size}
+        of_latents["q"] = mla.q_latent or 0
+    return (
+        of_experts
+        | of_latents
+        | {
+            "v": cfg.vocab_size,
+            "d": cfg.d_model,
+            "f": cfg.d_ff,
+            "k": cfg.num_kv_heads,
+            "kv": cfg.num_kv_heads // cfg.kv_repeat,
+            "r": cfg.kv_repeat,
+            "g": cfg.group_size,
+            "h": cfg.head_size,
+            "i": cfg.head_size,
+            TURNED: cfg.rope.num_turned(cfg.head_size),
         }
-    return of_latents | {
-        "v": cfg.vocab_size,
-        "d": cfg.d_model,
-        "f": cfg.d_ff,
-        "k": cfg.num_kv_heads,
-        "kv": cfg.num_kv_heads // cfg.kv_repeat,
-        "r": cfg.kv_repeat,
-        "g": cfg.group_size,
-        "h": cfg.head_size,
-        "i": cfg.head_size,
-        TURNED: cfg.rope.num_turned(cfg.head_size),
-    }
+    )
+
+
+def num_experts(cfg: ModelConfig) -> int:
+    return cfg.moe.num_experts if cfg.moe else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,14 +143,15 @@ class Rearrangement:
         slices, factors, cuts, shape = [], [], [], []
         for axis in self.taken:
             first, *rest = axis
-            start, stop = needed[first.letters[0]]
+            start, stop = needed[first.letters[0]] if first.letters else (0, 1)
             width = _size(first.letters[1:], sizes)
             begin = first.span(sizes)[0]
             inner = math.prod(factor.size(sizes) for factor in rest)
             slices.append(slice((begin + start * width) * inner, (begin + stop * width) * inner))
             factors += [(stop - start) * width, *(factor.size(sizes) for factor in rest)]
             cuts += [slice(None), *(slice(*factor.span(sizes)) for factor in rest)]
-            shape += [stop - start, *(sizes[letter] for letter in first.letters[1:])]
+            shape += [stop - start] if first.letters else []
+            shape += [sizes[letter] for letter in first.letters[1:]]
             shape += [sizes[letter] for factor in rest for letter in factor.letters]
             for letter in self._letters_of(axis)[1:]:
                 needed[letter] = (0, sizes[letter])
@@ -225,18 +238,34 @@ class Source:
     path: str
     part: str | None
     rule: Rearrangement
+    expert: int | None = None
+    """Which entry of the parameter's first axis it fills, where it does not fill all of them."""
 
 
-def sources(table: Table, num_layers: int) -> list[Source]:
-    """A family's table, written out for all layers."""
+def sources(table: Table, num_layers: int, num_experts: int = 0) -> list[Source]:
+    """A family's table, written out for all layers, and all experts."""
     found = []
     for tensor, targets in table.items():
         for target, text in [targets] if isinstance(targets, tuple) else targets:
-            rule = Rearrangement.parse(text)
             path, _, part = target.partition(":")
+            experts: Iterable[int | None] = [None]
+            if "{e}" in tensor:
+                experts, text = range(num_experts), _of_one_expert(text)
+            rule = Rearrangement.parse(text)
             for layer in range(num_layers) if "{}" in tensor else [0]:
-                found.append(Source(tensor.format(layer), path.format(layer), part or None, rule))
+                for expert in experts:
+                    name = tensor.format(layer, e=expert)
+                    found.append(Source(name, path.format(layer), part or None, rule, expert))
     return found
+
+
+def _of_one_expert(text: str) -> str:
+    """What a rule says of an entry of the parameter's first axis."""
+    taken, given = text.split("->")
+    first, _, rest = given.strip().partition(" ")
+    if first != "e":
+        raise ValueError(f"{text!r} is for a tensor of one expert: its first axis must become e")
+    return f"{taken}-> {rest}"
 
 
 def _with(letter: str, wanted: Wanted) -> tuple[Product, Span]:
@@ -273,7 +302,7 @@ def _factors(axis: str) -> tuple[Factor, ...]:
 
 def _factor(word: str) -> Factor:
     if not word.startswith("["):
-        return Factor((word,))
+        return Factor(_product(word))
     parts = word[1:-1].split("|")
     (meant,) = (i for i, part in enumerate(parts) if part.endswith("*"))
     products = tuple(_product(part.rstrip("*")) for part in parts)

@@ -65,10 +65,10 @@ def reference_logits(model: transformers.PreTrainedModel, tokens: np.ndarray) ->
 class Stepper:
     """A model of ours with a cache, and what sequences have in it so far. Pages come shuffled."""
 
-    def __init__(self, folder: Path, tp: int = 1, *, attention: str = "reference"):
+    def __init__(self, folder: Path, tp: int = 1, *, ep: int = 1, attention: str = "reference"):
         family, cfg = read_model_config(folder)
-        self.cfg = cfg = cfg.for_tp(tp)
-        mesh = make_mesh(tp)
+        self.cfg = cfg = cfg.for_tp(tp, ep=ep)
+        mesh = make_mesh(tp, ep_size=ep)
         graphdef, self.params = load_model(
             folder, family, cfg, Placement(mesh, attention), dtype=jnp.float32
         )

@@ -148,7 +148,7 @@ def test_a_bad_config_is_an_error_that_names_key_value_and_rule(name):
 
 def test_an_unknown_architecture_is_an_error_that_lists_the_known_nearest_first():
     with pytest.raises(ConfigError) as error:
-        find_family("Qwen3MoeForCausalLM")
+        find_family("Qwen3ForCausaLM")
     assert "Supported: Qwen3ForCausalLM, " in str(error.value)
     assert all(name in str(error.value) for name in FAMILIES)
 

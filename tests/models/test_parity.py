@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, gemma, llama, rope
+from tests.models.cases import PLAIN, SIZES, gemma, llama, moe, rope
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES
+CASES = llama.CASES | gemma.CASES | moe.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]
@@ -42,6 +42,16 @@ def test_logits_are_those_of_transformers_in_any_cut(name: str, tp: int, saved: 
     folder, model = saved(name)
     tokens = sequences(SIZES["vocab_size"])
     found = Stepper(folder, tp).run(SCHEDULE, tokens)
+    for row, ids in tokens.items():
+        expected = reference_logits(model, ids)
+        np.testing.assert_allclose(found[row], expected, rtol=0, atol=TOLERANCE, err_msg=row)
+
+
+@pytest.mark.parametrize("name", moe.SPLIT_BY_EXPERT)
+def test_devices_with_experts_of_their_own_give_the_same_logits(name: str, saved: Saved):
+    folder, model = saved(name)
+    tokens = sequences(SIZES["vocab_size"])
+    found = Stepper(folder, 2, ep=2).run(SCHEDULE, tokens)
     for row, ids in tokens.items():
         expected = reference_logits(model, ids)
         np.testing.assert_allclose(found[row], expected, rtol=0, atol=TOLERANCE, err_msg=row)

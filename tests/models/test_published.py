@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
+from sgjax.errors import ConfigError
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.layers.inputs import StepInputs
 from sgjax.models import find_family
@@ -17,8 +18,11 @@ from sgjax.models.decoder import build, forward
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
-from sgjax.weights.rules import sources
-from tests.models.published import MODELS, NEMO, QWEN2, QWEN3
+from sgjax.weights.rules import num_experts, sources
+from tests.models import published, published_moe
+from tests.models.published import NEMO, QWEN2, QWEN3
+
+MODELS = published.MODELS | published_moe.MODELS
 
 
 def read(name: str) -> ModelConfig:
@@ -108,9 +112,38 @@ def test_tables_fill_every_parameter_and_every_part_of_it_once(name, biases):
         for part in [name for name, _ in weight.parts] or [None]
     ]
     paths = {path for path, _ in wanted}
-    filled = [
-        (source.path, source.part)
-        for source in sources(family.weights, cfg.num_layers)
+    found = [
+        source
+        for source in sources(family.weights, cfg.num_layers, num_experts(cfg))
         if source.path in paths
     ]
+    filled = [(source.path, source.part) for source in found if not source.expert]
     assert sorted(filled, key=str) == sorted(wanted, key=str)
+    of_experts = [source for source in found if source.expert is not None]
+    assert len({source.tensor for source in of_experts}) == len(of_experts)
+    assert len(of_experts) % max(num_experts(cfg), 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("tp", "ep", "message"),
+    [
+        (2, 3, "--ep-size 3 does not divide 8 experts"),
+        (8, 1, None),
+        (8, 8, None),
+    ],
+)
+def test_devices_share_experts_where_both_numbers_fit(tp, ep, message):
+    cfg = read("Mixtral-8x7B-v0.1")
+    if message is None:
+        cfg.for_tp(tp, ep=ep)
+        return
+    with pytest.raises(ConfigError, match=message):
+        cfg.for_tp(tp, ep=ep)
+
+
+def test_experts_too_narrow_for_all_devices_are_an_error_that_says_so():
+    with pytest.raises(ConfigError, match=r"2 devices share each expert, .* width = 7\."):
+        cfg = read("Mixtral-8x7B-v0.1")
+        dataclasses.replace(cfg, moe=dataclasses.replace(cfg.moe, d_expert=7)).for_tp(2)
+    with pytest.raises(ConfigError, match="--ep-size 2 is for models with experts"):
+        read("Qwen2-7B").for_tp(2, ep=2)

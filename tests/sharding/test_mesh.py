@@ -17,6 +17,13 @@ def test_a_mesh_has_both_axes_and_leaves_partitioning_to_the_compiler(tp):
     assert list(mesh.devices.flat) == jax.devices()[:tp]
 
 
+def test_some_of_the_devices_have_experts_of_their_own():
+    assert dict(make_mesh(2, ep_size=2).shape) == {"expert": 2, "tensor": 1}
+    for ep in (0, 3):
+        with pytest.raises(ConfigError, match=f"--ep-size {ep} must divide --tp-size 2"):
+            make_mesh(2, ep_size=ep)
+
+
 def test_more_devices_than_there_are_is_an_error_with_both_numbers():
     with pytest.raises(ConfigError, match=r"--tp-size is 3, but there are 2 cpu devices"):
         make_mesh(3)
@@ -35,15 +42,16 @@ def test_no_device_at_all_is_an_error():
         ("D 2 F", PartitionSpec(None, None, BOTH)),
         ("V D", PartitionSpec(BOTH, None)),
         ("PB K H", PartitionSpec(None, BOTH, None)),
+        ("E D 2 X", PartitionSpec(BOTH[:1], None, None, BOTH[1:])),
     ],
 )
-def test_heads_features_and_vocabulary_are_split_and_nothing_else(axes, expected):
+def test_heads_features_vocabulary_and_experts_are_split_and_nothing_else(axes, expected):
     assert spec(axes) == expected
 
 
 def test_a_letter_that_is_no_axis_is_refused():
-    with pytest.raises(ValueError, match="'X'"):
-        spec("T X")
+    with pytest.raises(ValueError, match="'Z'"):
+        spec("T Z")
 
 
 def test_devices_get_equal_shares():

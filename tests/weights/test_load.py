@@ -18,10 +18,12 @@ from sgjax.weights.load import load_model
 from tests.weights.checkpoints import BFLOAT16, save, save_sharded, tensors, write_config
 
 
-def load(folder: Path, tp: int = 1, dtype: Any = jnp.float32, **options: Any) -> dict[str, Any]:
+def load(
+    folder: Path, tp: int = 1, dtype: Any = jnp.float32, *, ep: int = 1, **options: Any
+) -> dict[str, Any]:
     family, cfg = read_model_config(folder)
-    placement = Placement(make_mesh(tp))
-    return load_model(folder, family, cfg.for_tp(tp), placement, dtype=dtype, **options)[1]
+    placement = Placement(make_mesh(tp, ep_size=ep))
+    return load_model(folder, family, cfg.for_tp(tp, ep=ep), placement, dtype=dtype, **options)[1]
 
 
 def assert_equal(a: Any, b: Any) -> None:
@@ -76,21 +78,70 @@ def test_devices_hold_their_share_and_no_more(tmp_path):
     assert [shard.data.shape for shard in scale.addressable_shards] == [(8,)] * 2
 
 
-def test_a_device_reads_its_share_of_a_tensor_and_no_more(tmp_path, monkeypatch):
-    reads: dict[str, list[int]] = {}
+@pytest.fixture
+def reads(monkeypatch) -> dict[str, list[int]]:
+    """How many numbers were read of each tensor, read by read."""
+    found: dict[str, list[int]] = {}
     plain_read = CheckpointFiles.read
 
     def read(self: CheckpointFiles, name: str, slices: tuple[slice, ...]) -> np.ndarray:
-        found = plain_read(self, name, slices)
-        reads.setdefault(name, []).append(found.size)
-        return found
+        block = plain_read(self, name, slices)
+        found.setdefault(name, []).append(block.size)
+        return block
 
     monkeypatch.setattr(CheckpointFiles, "read", read)
+    return found
+
+
+def test_a_device_reads_its_share_of_a_tensor_and_no_more(tmp_path, reads):
     weights = tensors()
     load(save(tmp_path, weights), tp=2)
     for name, sizes in reads.items():
         if weights[name].ndim > 1 and len(weights[name]) != 11:
             assert sizes == [weights[name].size // 2] * 2, name
+
+
+def with_experts() -> dict[str, np.ndarray]:
+    """Four experts of width 6 in the place of each dense layer."""
+    random, weights = np.random.default_rng(1), tensors()
+    for layer in range(2):
+        at = f"model.layers.{layer}"
+        for name in ("gate", "up", "down"):
+            del weights[f"{at}.mlp.{name}_proj.weight"]
+        weights[f"{at}.block_sparse_moe.gate.weight"] = random.normal(size=(4, 8))
+        for expert in range(4):
+            for name, shape in (("w1", (6, 8)), ("w2", (8, 6)), ("w3", (6, 8))):
+                full = f"{at}.block_sparse_moe.experts.{expert}.{name}.weight"
+                weights[full] = random.normal(size=shape)
+    return {name: weight.astype(np.float32) for name, weight in weights.items()}
+
+
+EXPERTS = {
+    "architectures": ["MixtralForCausalLM"],
+    "intermediate_size": 6,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+}
+
+
+@pytest.mark.parametrize(("tp", "ep"), [(1, 1), (2, 1), (2, 2)])
+def test_every_expert_is_where_it_belongs(tmp_path, tp, ep):
+    weights = with_experts()
+    mlp = load(save(tmp_path, weights, **EXPERTS), tp, ep=ep)["blocks"][1]["mlp"]
+    for expert in range(4):
+        at = f"model.layers.1.block_sparse_moe.experts.{expert}"
+        w1, w2, w3 = (weights[f"{at}.w{i}.weight"] for i in (1, 2, 3))
+        np.testing.assert_array_equal(mlp["gate_up"][expert], np.stack([w1.T, w3.T], axis=1))
+        np.testing.assert_array_equal(mlp["down"][expert], w2.T)
+    router = weights["model.layers.1.block_sparse_moe.gate.weight"]
+    np.testing.assert_array_equal(mlp["router"], router.T)
+
+
+def test_a_device_reads_its_own_experts_and_no_others(tmp_path, reads):
+    load(save(tmp_path, with_experts(), **EXPERTS), 2, ep=2)
+    found = {name: sizes for name, sizes in reads.items() if ".experts." in name}
+    assert len(found) == 2 * 4 * 3
+    assert all(sizes == [48] for sizes in found.values())
 
 
 def test_many_files_are_one_checkpoint(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from sgjax.weights.rules import Rearrangement, Source, sources
 
-SIZES = {"d": 6, "k": 4, "kv": 2, "r": 2, "g": 3, "h": 2, "f": 5, "v": 7}
+SIZES = {"e": 3, "d": 6, "k": 4, "kv": 2, "r": 2, "g": 3, "h": 2, "f": 5, "v": 7}
 
 
 def whole(rule: Rearrangement) -> list[tuple[int, int]]:
@@ -22,6 +22,8 @@ def read_from(tensor: np.ndarray):
         ("f d -> d f", "fd->df", (5, 6)),
         ("(k g h) d -> d k g h", "kghd->dkgh", (4, 3, 2, 6)),
         ("d (k g h) -> k g h d", "dkgh->kghd", (6, 4, 3, 2)),
+        ("(e f) d -> e d f", "efd->edf", (3, 5, 6)),
+        ("1 d -> d", "ad->d", (1, 6)),
     ],
 )
 def test_a_rearrangement_moves_axes_as_einsum_does(text, letters, shape):
@@ -138,3 +140,26 @@ def test_a_table_is_written_out_for_every_layer():
         Source("c.weight", "c", "q", Rearrangement.parse("[d*|d] -> d")),
         Source("c.weight", "c", "k", Rearrangement.parse("[d|d*] -> d")),
     ]
+
+
+def test_things_that_alternate_are_told_apart():
+    tensor = np.arange(10)
+    parts = [Rearrangement.parse(text) for text in ("(f [1*|1]) -> f", "(f [1|1*]) -> f")]
+    found = [rule.read(read_from(tensor), ((1, 4),), SIZES).tolist() for rule in parts]
+    assert found == [[2, 4, 6], [3, 5, 7]]
+
+
+def test_a_table_is_written_out_for_every_expert():
+    table = {"b.{}.{e}.weight": ("blocks.{}.up:gate", "f d -> e d 1 f")}
+    rule = Rearrangement.parse("f d -> d 1 f")
+    assert sources(table, 2, 2) == [
+        Source("b.0.0.weight", "blocks.0.up", "gate", rule, 0),
+        Source("b.0.1.weight", "blocks.0.up", "gate", rule, 1),
+        Source("b.1.0.weight", "blocks.1.up", "gate", rule, 0),
+        Source("b.1.1.weight", "blocks.1.up", "gate", rule, 1),
+    ]
+
+
+def test_a_tensor_of_one_expert_becomes_an_entry_of_the_first_axis():
+    with pytest.raises(ValueError, match="first axis must become e"):
+        sources({"b.{e}": ("b", "f d -> d e f")}, 1, 2)

@@ -1,0 +1,65 @@
+"""Sorts pairs of a token and one of its experts by expert, and cuts them into blocks of one expert
+each."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int32
+
+from sgjax.kernels_pallas.tiles import next_power_of_two
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Runs of pairs of one expert: `count` of them, from place `first` in `order` on. Those past
+    the last run have count 0.
+
+    Pair i is choice i % k of token i // k. Pairs of experts that are not here come last in `order`,
+    and are of no block.
+    """
+
+    order: Int32[Array, "pairs"]
+    expert: Int32[Array, "blocks"]
+    first: Int32[Array, "blocks"]
+    count: Int32[Array, "blocks"]
+
+
+def expert_blocks(ids: Int32[Array, "T k"], num_experts: int, size: int) -> Blocks:
+    """The blocks of at most `size` pairs, by expert. Their number is static: the most that so many
+    pairs can need."""
+    flat = jnp.where((ids >= 0) & (ids < num_experts), ids, num_experts).reshape(-1)
+    order = jnp.argsort(flat, stable=True).astype(jnp.int32)
+    counts = jnp.sum(flat[:, None] == jnp.arange(num_experts)[None], axis=0, dtype=jnp.int32)
+    needed = (counts + size - 1) // size
+    ends, starts = jnp.cumsum(needed), jnp.cumsum(counts) - counts
+    block = jnp.arange(most_blocks(flat.size, num_experts, size))
+    expert = jnp.minimum(jnp.sum(ends[None, :] <= block[:, None], axis=1), num_experts - 1)
+    skipped = (block - ends[expert] + needed[expert]) * size
+    count = jnp.where(block < ends[-1], jnp.clip(counts[expert] - skipped, 0, size), 0)
+    return Blocks(
+        order=order,
+        expert=expert.astype(jnp.int32),
+        first=(starts[expert] + skipped).astype(jnp.int32),
+        count=count.astype(jnp.int32),
+    )
+
+
+def most_blocks(num_pairs: int, num_experts: int, size: int) -> int:
+    """That so many pairs can need: each expert has but one block that is not full."""
+    return min(num_pairs, (num_pairs + num_experts * (size - 1)) // size)
+
+
+def block_size(num_pairs: int, num_experts: int, *, least: int, most: int) -> int:
+    """A power of two, about as many pairs as an expert has."""
+    return min(max(next_power_of_two(max(num_pairs // num_experts, 1)), least), most)
+
+
+def sum_of_choices(
+    made: jax.Array, ids: Int32[Array, "T k"], num_experts: int, dtype: jnp.dtype
+) -> jax.Array:
+    """[T, D]: what was made for each pair, [T * k, D], added up where its expert is here."""
+    here = ((ids >= 0) & (ids < num_experts))[:, :, None]
+    made = made.reshape(*ids.shape, -1)
+    return jnp.where(here, made, 0).astype(jnp.float32).sum(1).astype(dtype)
