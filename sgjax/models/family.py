@@ -126,6 +126,8 @@ class ModelConfig:
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     moe: MoEConfig | None = None
     """Experts, in the place of (some) dense feed-forward layers."""
+    num_drafting_layers: int = 0
+    """Layers that a checkpoint has after the model's own, to draft tokens: they are not loaded."""
     vocab_padding: int = 0
     """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 

@@ -98,7 +98,7 @@ class _Checkpoint:
     def check(self) -> None:
         """Every tensor is there, used, and of the shape that the model's sizes ask for."""
         wanted = {source.tensor: source for group in self.sources.values() for source in group}
-        found = {name for name in self.files.names if not name.endswith(self.ignored)}
+        found = {name for name in self.files.names if not self._is_ignored(name)}
         if self.cfg.tie_embeddings:
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
@@ -113,6 +113,11 @@ class _Checkpoint:
                 f"The checkpoint in {self.files.folder} is not the {self.cfg.architecture} that "
                 "its config.json describes:\n  " + "\n  ".join(problems[:10]) + more
             )
+
+    def _is_ignored(self, name: str) -> bool:
+        first = self.cfg.num_layers
+        drafting = range(first, first + self.cfg.num_drafting_layers)
+        return name.endswith(self.ignored) or any(f".layers.{i}." in name for i in drafting)
 
     def load(self, placement: Placement, dtype: Any, report: OnProgress) -> list[jax.Array]:
         """The arrays, in the order of `weights`."""
