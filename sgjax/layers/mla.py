@@ -43,16 +43,16 @@ class LatentAttention(nnx.Module):
         of_heads = {"D": D, "Q": Q or 0, "K": K, "H": U + H}
         parts = {"unturned": U, "turned": H}
         if Q is None:
-            self.kv_down = _down(D, entry)
+            self.kv_down = _down(D, entry, bias=cfg.qkv_bias)
             self.q = Einsum("D -> K H", of_heads, part_axis="H", parts=parts)
         else:
-            self.down = _down(D, {"q": Q} | entry)
+            self.down = _down(D, {"q": Q} | entry, bias=cfg.qkv_bias)
             self.q_norm = RMSNorm(Q, _EPS, axis="Q")
             self.q_up = Einsum("Q -> K H", of_heads, part_axis="H", parts=parts)
         self.latent_norm = RMSNorm(A, _EPS, axis="A")
         self.key_up = Weight((K, U, A), "K U A")
         self.value_up = Weight((K, J, A), "K J A")
-        self.out = Einsum("K J -> D", {"K": K, "J": J, "D": D})
+        self.out = Einsum("K J -> D", {"K": K, "J": J, "D": D}, bias=cfg.out_bias)
         self.sizes, self.head_size = sizes, H
         self.rope = cfg.layer_rope(layer)
         self.scale = (U + H) ** -0.5 if cfg.attn_scale is None else cfg.attn_scale
@@ -133,9 +133,9 @@ class LatentAttention(nnx.Module):
         return _of_each_head("TKA,KJA->TKJ", mean, value_up), latents
 
 
-def _down(d_model: int, parts: dict[str, int]) -> Einsum:
+def _down(d_model: int, parts: dict[str, int], *, bias: bool) -> Einsum:
     sizes = {"D": d_model, "A": sum(parts.values())}
-    return Einsum("D -> A", sizes, part_axis="A", parts=parts)
+    return Einsum("D -> A", sizes, bias=bias, part_axis="A", parts=parts)
 
 
 def _of_each_head(axes: str, x: Array, weight: Array) -> Array:

@@ -89,7 +89,7 @@ def score_factor(rope: RopeConfig) -> float:
     return _mscale(rope.param("factor"), all_dim) ** 2 if all_dim else 1.0
 
 
-def _mscale(factor: float, mscale: float) -> float:
+def _mscale(factor: int | float, mscale: int | float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 

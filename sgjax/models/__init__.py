@@ -22,6 +22,8 @@ from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 
 FAMILIES = {
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
     "LlamaForCausalLM": "llama",

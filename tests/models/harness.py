@@ -48,6 +48,9 @@ def save(config: transformers.PreTrainedConfig, folder: Path) -> transformers.Pr
                 weight.normal_(0, 0.15)
             else:
                 weight.normal_(1.0 if "norm" in name else 0.0, 0.3)
+        for name, buffer in model.named_buffers():
+            if name in model.state_dict():
+                buffer.normal_(0, 0.3)
     model.save_pretrained(folder)
     return model
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, gemma, llama, moe, rope
+from tests.models.cases import PLAIN, SIZES, deepseek, gemma, llama, moe, rope
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES | moe.CASES
+CASES = llama.CASES | gemma.CASES | moe.CASES | deepseek.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]

@@ -19,10 +19,10 @@ from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import num_experts, sources
-from tests.models import published, published_moe
+from tests.models import published, published_deepseek, published_moe
 from tests.models.published import NEMO, QWEN2, QWEN3
 
-MODELS = published.MODELS | published_moe.MODELS
+MODELS = published.MODELS | published_moe.MODELS | published_deepseek.MODELS
 
 
 def read(name: str) -> ModelConfig:
