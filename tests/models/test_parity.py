@@ -47,7 +47,7 @@ def test_logits_are_those_of_transformers_in_any_cut(name: str, tp: int, saved: 
         np.testing.assert_allclose(found[row], expected, rtol=0, atol=TOLERANCE, err_msg=row)
 
 
-@pytest.mark.parametrize("name", moe.SPLIT_BY_EXPERT)
+@pytest.mark.parametrize("name", [*moe.SPLIT_BY_EXPERT, "deepseek_v3"])
 def test_devices_with_experts_of_their_own_give_the_same_logits(name: str, saved: Saved):
     folder, model = saved(name)
     tokens = sequences(SIZES["vocab_size"])

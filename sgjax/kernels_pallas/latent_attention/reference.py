@@ -5,11 +5,10 @@ from sgjax.kernels_pallas.ragged_paged_attention import reference
 
 def latent_attention(q, latents, rows, *, value_size, page_size, scale, only_decode):
     """The contract. Accumulates in float32 whatever the inputs are."""
-    keys = latents[:, None]
     out = reference.ragged_paged_attention(
         q[:, None],
-        keys,
-        keys,
+        latents,
+        None,
         rows,
         page_size=page_size,
         scale=scale,
