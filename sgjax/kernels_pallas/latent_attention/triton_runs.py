@@ -22,8 +22,8 @@ from sgjax.kernels_pallas.ragged_paged_attention.plan import QueryBlocks
 from sgjax.kernels_pallas.tiles import next_power_of_two
 
 MAX_SPLITS = 32
-_LEAST_ROWS = 16
-"""Of a product on tensor cores."""
+_LEAST = 16
+"""Rows, columns and what is summed up, of a product on tensor cores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Sizes:
     block: int = 32
     warps: int = 8
     stages: int = 2
-    programs: int = 264
+    programs: int = 132
+    """What a split leaves of a run is as much as many latents: no more than a GPU does at once."""
 
     def num_heads(self, N: int) -> int:
         """Heads of a program."""
@@ -55,8 +56,8 @@ def sizes(kernel: str, q, kind: str | None) -> Sizes:
     _, N, M = q.shape
     if q.dtype == jnp.float32:
         return Sizes(rows=16, block=16, warps=4)
-    is_thin = kernel == "decode" and N <= _LEAST_ROWS
-    default = Sizes(rows=_LEAST_ROWS, warps=4) if is_thin else Sizes()
+    is_thin = kernel == "decode" and N <= _LEAST
+    default = Sizes(rows=_LEAST, warps=4, programs=264) if is_thin else Sizes()
     tuned = tuned_sizes("latent_attention", kernel, N * M * q.dtype.itemsize, kind)
     return dataclasses.replace(default, **tuned)
 
@@ -142,10 +143,15 @@ class _Cache:
         return _columns(self.latents_ref, (slots[:, None],), self.value_size, rest)
 
 
+def _tile(size: int) -> int:
+    """Of so many numbers, in a kernel."""
+    return max(_LEAST, next_power_of_two(size))
+
+
 def _columns(ref, rows, first: int, size: int):
     """`ref` [..., M] at `rows`, of its last axis [first, first + size), with zeros past these up to
-    a power of two."""
-    m = jnp.arange(next_power_of_two(size))[None, :]
+    a tile's size."""
+    m = jnp.arange(_tile(size))[None, :]
     index = ref.at[(*rows, first + m)]
     if m.size == size:
         return plgpu.load(index)
@@ -174,10 +180,10 @@ def _kernel(
     row, token, position, count = (
         ref[run] for ref in (runs.row, runs.token, runs.position, runs.count)
     )
-    r = jnp.arange(max(_LEAST_ROWS, num_tokens * heads))
+    r = jnp.arange(max(_LEAST, num_tokens * heads))
     t, n = lax.div(r, heads), tile * heads + lax.rem(r, heads)
     here = (t < num_tokens) & (t < count) & (n < q_ref.shape[1])
-    a = jnp.arange(next_power_of_two(value_size))[None, :]
+    a = jnp.arange(_tile(value_size))[None, :]
     own = here[:, None] & (a < value_size)
 
     def work():
@@ -237,18 +243,19 @@ def _attended(
         first = jnp.minimum(split * each, b)
         last = jnp.minimum(first + each, b)
         a = jnp.clip(a, first, last)
-    state = lax.fori_loop(first, a, whole, tb.start(t.size, value_size))
+    state = lax.fori_loop(first, a, whole, tb.start(t.size, _tile(value_size)))
     return lax.fori_loop(a, last, cut, state)
 
 
 def _take_in(state, q, turned, cache: _Cache, positions, seen, options: tb.Options):
     """The state after the block at `positions`; `seen` masks its scores, None where all count."""
+    top, total, out = state
     slots = cache.slots_of.slots(positions, whole=seen is None)
     values = cache.values(slots)
     scores = tb.dot(q, values.T) + tb.dot(turned, cache.turned(slots).T)
-    top, total, p, shrink = tb.weigh(state, scores, seen, options)
-    out = state[2] * shrink[:, None] + tb.dot(p.astype(values.dtype), values)
-    return top, total, out
+    new_top, p, shrink = tb.weigh(top, scores, seen, options)
+    out = out * shrink[:, None] + tb.dot(p.astype(values.dtype), values)
+    return new_top, total * shrink + p.sum(-1), out
 
 
 def _combine(part_ref, lse_ref, runs, *refs):
@@ -257,7 +264,7 @@ def _combine(part_ref, lse_ref, runs, *refs):
     n, run, t = pl.program_id(0), pl.program_id(1), pl.program_id(2)
     token, count = runs.token[run] + t, runs.count[run]
     A = part_ref.shape[-1]
-    a = jnp.arange(next_power_of_two(A))
+    a = jnp.arange(_tile(A))
 
     @pl.when(t < count)
     def _():

@@ -125,24 +125,23 @@ def start(num_rows: int, H: int):
 
 def take_in(state, q, cache: Cache, positions, seen, options: Options):
     """The state after the block at `positions`; `seen` masks its scores, None where all count."""
+    top, total, out = state
     slots = cache.slots(positions, whole=seen is None)
     scores = options.cap(dot(q, cache.keys(slots).T))
-    top, total, p, shrink = weigh(state, scores, seen, options)
+    new_top, p, shrink = weigh(top, scores, seen, options)
     values = cache.values(slots)
-    out = state[2] * shrink[:, None] + dot(p.astype(values.dtype), values)
-    return top, total, out
+    out = out * shrink[:, None] + dot(p.astype(values.dtype), values)
+    return new_top, total * shrink + p.sum(-1), out
 
 
-def weigh(state, scores, seen, options: Options):
-    """A block's scores as weights of its values: the new highest score and sum of numerators, the
-    block's numerators, and the factor of what was summed up before."""
-    top, total, _ = state
+def weigh(top, scores, seen, options: Options):
+    """A block's scores as weights of its values: the new highest score, the block's numerators, and
+    the factor of what was summed up before."""
     if seen is not None:
         scores = jnp.where(seen, scores, NEVER)
     new_top = jnp.maximum(top, scores.max(-1))
     p = jnp.exp2(_fused(scores, options.exponent, -new_top * options.exponent, options.interpret))
-    shrink = jnp.exp2((top - new_top) * options.exponent)
-    return new_top, total * shrink + p.sum(-1), p, shrink
+    return new_top, p, jnp.exp2((top - new_top) * options.exponent)
 
 
 def merge(state, other, options: Options):
