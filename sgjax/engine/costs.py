@@ -15,12 +15,18 @@ ATTENTION_SPEED = 0.45
 
 
 def step_cost(cfg: ModelConfig) -> StepCost:
-    """For a dense model whose weights and cache have numbers of equal size; devices that share it
-    share all parts alike."""
+    """For a model whose weights and cache have numbers of equal size; devices that share it share
+    all parts alike.
+
+    Of experts, a token is multiplied with its own, and a step reads all: those of few rows read
+    fewer, but steps with prompts, which they are weighed against, do not.
+    """
     attention = _of_latents(cfg, cfg.mla) if cfg.mla is not None else _of_heads(cfg)
-    layer = attention.weights + 3 * cfg.d_model * cfg.d_ff
-    weights = cfg.num_layers * layer + cfg.vocab_size * cfg.d_model
-    step = TOKENS_A_READ * weights / (cfg.num_layers * layer)
+    layers, weights = range(cfg.num_layers), attention.weights
+    multiplied = sum(weights + _feed_forward(cfg, layer, of_all=False) for layer in layers)
+    read = sum(weights + _feed_forward(cfg, layer, of_all=True) for layer in layers)
+    layer = multiplied / cfg.num_layers
+    step = TOKENS_A_READ * (read + cfg.vocab_size * cfg.d_model) / multiplied
     return StepCost(
         step=step,
         per_cached=TOKENS_A_READ * attention.cached / layer,
@@ -52,3 +58,11 @@ def _of_latents(cfg: ModelConfig, mla: MLAConfig) -> _Attention:
     weights = of_queries * queries + cfg.d_model * ((mla.q_latent or 0) + entry + values)
     weights += N * mla.kv_latent * (mla.num_unturned + mla.value_size)
     return _Attention(weights, entry, N * (entry + mla.kv_latent))
+
+
+def _feed_forward(cfg: ModelConfig, layer: int, *, of_all: bool) -> int:
+    """Weights of a feed-forward layer: of all experts, or of those that one token has."""
+    if cfg.moe is None or not cfg.moe.is_in(layer):
+        return 3 * cfg.d_model * cfg.d_ff
+    count = cfg.moe.num_experts if of_all else cfg.moe.top_k
+    return 3 * cfg.d_model * (count * cfg.moe.d_expert + cfg.moe.d_shared)

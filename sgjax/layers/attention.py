@@ -13,13 +13,14 @@ from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, ragged_paged
 from sgjax.kernels_pallas.rotate_and_write import rotate_and_write
 from sgjax.layers import rope
 from sgjax.layers.einsum import Einsum
-from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm
+from sgjax.layers.head_norms import AllHeadsRMSNorm, HeadLayerNorm, PlainHeadNorm
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import Norm, RMSNorm
+from sgjax.layers.weight import Weight
 from sgjax.models.family import ModelConfig
 from sgjax.sharding.rules import spec
 
-HeadNorm = RMSNorm | AllHeadsRMSNorm | HeadLayerNorm
+HeadNorm = RMSNorm | AllHeadsRMSNorm | HeadLayerNorm | PlainHeadNorm
 
 
 class Attention(nnx.Module):
@@ -27,12 +28,18 @@ class Attention(nnx.Module):
 
     Queries, keys and values come from one product, a group at a time: the G queries of a kv head,
     its key, its value. `qk_norms` are applied to the query heads and the key heads before the
-    rotation. What the layer's window, its RoPE, the factor and the cap of its scores are, and
-    whether it has biases, `cfg` says.
+    rotation, and before queries, keys and values are clipped. What the layer's window, its RoPE,
+    the factor and the cap of its scores are, and whether it has biases, `cfg` says. `sinks` gives
+    each query head a learnt score in softmax's denominator.
     """
 
     def __init__(
-        self, cfg: ModelConfig, layer: int, *, qk_norms: tuple[HeadNorm, HeadNorm] | None = None
+        self,
+        cfg: ModelConfig,
+        layer: int,
+        *,
+        qk_norms: tuple[HeadNorm, HeadNorm] | None = None,
+        sinks: bool = False,
     ):
         groups, size = cfg.group_size, cfg.head_size
         sizes = {"D": cfg.d_model, "K": cfg.num_kv_heads, "G": groups, "H": size}
@@ -45,6 +52,7 @@ class Attention(nnx.Module):
         )
         self.out = Einsum("K G H -> D", sizes, bias=cfg.out_bias)
         self.q_norm, self.k_norm = qk_norms or (None, None)
+        self.sinks = Weight((cfg.num_kv_heads, groups), "K G") if sinks else None
         self.head_size = size
         self.rope = cfg.layer_rope(layer)
         self.window = cfg.window(layer)
@@ -74,24 +82,28 @@ class Attention(nnx.Module):
     def _attended(
         self, qkv: Float[Array, "T K G2 H"], kv: LayerKV, step: StepInputs
     ) -> tuple[Float[Array, "T D"], LayerKV]:
-        if self.clip is not None:
-            qkv = jnp.clip(qkv, -self.clip, self.clip)
         scales = None
         if isinstance(self.q_norm, RMSNorm) and isinstance(self.k_norm, RMSNorm):
             scales = self.q_norm.scale[...], self.k_norm.scale[...]
         elif self.q_norm is not None and self.k_norm is not None:
             q, k, v = qkv[:, :, :-2], qkv[:, :, -2:-1], qkv[:, :, -1:]
             qkv = jnp.concatenate([self.q_norm(q), self.k_norm(k), v], axis=2)
+        if self.clip is not None:
+            qkv = jnp.clip(qkv, -self.clip, self.clip)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
         heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
         attended, k, v = jax.shard_map(
             functools.partial(self._attend, step=step),
             mesh=step.placement.mesh,
-            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole),
+            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole, spec("K G")),
             out_specs=(heads, cache, cache),
             check_vma=False,
-        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales)
+        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales, self._sinks)
         return self.out(attended, step.placement), LayerKV(k, v)
+
+    @property
+    def _sinks(self) -> Array | None:
+        return None if self.sinks is None else self.sinks[...]
 
     def _attend(
         self,
@@ -103,6 +115,7 @@ class Attention(nnx.Module):
         slots: Int32[Array, "T"],
         rows: RaggedRows,
         norms: tuple[Array, Array] | None,
+        sinks: Float[Array, "K G"] | None,
         *,
         step: StepInputs,
     ) -> tuple[Float[Array, "T K G H"], Float[Array, "slots K H"], Float[Array, "slots K H"]]:
@@ -121,6 +134,7 @@ class Attention(nnx.Module):
             scale=self.scale,
             window=self.window,
             soft_cap=self.soft_cap,
+            sinks=sinks,
             only_decode=step.only_decode,
             implementation=kernels,
         )

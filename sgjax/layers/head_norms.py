@@ -36,3 +36,16 @@ class HeadLayerNorm(nnx.Module):
     def __call__(self, heads: Float[Array, "T K G H"]) -> Float[Array, "T K G H"]:
         normed = standardised(heads, self.eps) * self.scale[...].astype(jnp.float32)[None]
         return normed.astype(heads.dtype)
+
+
+class PlainHeadNorm(nnx.Module):
+    """Each head over the root of its mean square. It has no scale, so that it makes no difference
+    whether RoPE comes before or after. (Llama 4)"""
+
+    def __init__(self, eps: float):
+        self.eps = eps
+
+    def __call__(self, heads: Float[Array, "T K G H"]) -> Float[Array, "T K G H"]:
+        wide = heads.astype(jnp.float32)
+        mean = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        return (wide * jax.lax.rsqrt(mean + self.eps)).astype(heads.dtype)

@@ -105,7 +105,7 @@ def _llama3(rope: RopeConfig, plain: np.ndarray) -> np.ndarray:
     """Divides slow frequencies, keeps fast ones, and goes smoothly over in between."""
     low, high = rope.param("low_freq_factor"), rope.param("high_freq_factor")
     turns = rope.param("original_max_position_embeddings") * plain / (2 * math.pi)
-    kept = np.clip((turns - low) / (high - low), 0, 1)
+    kept = np.clip((turns - low) / max(high - low, 1e-9), 0, 1)
     return (1 - kept) * plain / rope.param("factor") + kept * plain
 
 

@@ -22,16 +22,26 @@ from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 
 FAMILIES = {
+    "DbrxForCausalLM": "dbrx",
+    "DeepseekForCausalLM": "deepseek",
     "DeepseekV2ForCausalLM": "deepseek_v2",
     "DeepseekV3ForCausalLM": "deepseek_v3",
     "Gemma2ForCausalLM": "gemma2",
     "GemmaForCausalLM": "gemma",
+    "Glm4MoeForCausalLM": "glm4_moe",
+    "GptOssForCausalLM": "gpt_oss",
+    "GraniteMoeForCausalLM": "granite_moe",
+    "Grok1ForCausalLM": "grok1",
+    "Grok1ModelForCausalLM": "grok1",
+    "Llama4ForCausalLM": "llama4",
     "LlamaForCausalLM": "llama",
     "MistralForCausalLM": "mistral",
     "MixtralForCausalLM": "mixtral",
+    "OlmoeForCausalLM": "olmoe",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen2MoeForCausalLM": "qwen2_moe",
     "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
 }
 """Architecture, as config.json names it -> the file that holds its family."""
 

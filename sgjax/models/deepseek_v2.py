@@ -80,7 +80,7 @@ def read_experts(hf: HFConfig, choice: dict[str, Any]) -> MoEConfig | None:
     """The experts of all layers but the first; None where these are all. `choice` is how a family
     chooses those of a token."""
     num_experts = hf.size("n_routed_experts")
-    num_shared, d_expert = hf.size("n_shared_experts", 0), hf.size("moe_intermediate_size")
+    num_shared, d_expert = hf.count("n_shared_experts", 0), hf.size("moe_intermediate_size")
     moe = MoEConfig(
         num_experts=num_experts,
         top_k=hf.at_most("num_experts_per_tok", num_experts, of="n_routed_experts"),
@@ -92,11 +92,11 @@ def read_experts(hf: HFConfig, choice: dict[str, Any]) -> MoEConfig | None:
     if moe.top_k > num_experts // moe.num_groups * moe.top_groups:
         raise hf.error("topk_group", f"groups have fewer than {moe.top_k} experts")
     hf.expect("moe_layer_freq", 1)
-    num_layers, first = hf.size("num_hidden_layers"), hf("first_k_dense_replace", 0)
+    num_layers, first = hf.size("num_hidden_layers"), hf.count("first_k_dense_replace", 0)
+    if first > num_layers:
+        raise hf.error("first_k_dense_replace", f"must be in [0, {num_layers}]")
     if first == num_layers:
         return None
-    if first not in range(num_layers):
-        raise hf.error("first_k_dense_replace", f"must be in [0, {num_layers}]")
     return dataclasses.replace(moe, layers=tuple(i >= first for i in range(num_layers)))
 
 

@@ -21,8 +21,8 @@ def config(hf: HFConfig) -> ModelConfig:
         "renormalise": hf.flag("norm_topk_prob", True),
     }
     moe = deepseek_v2.read_experts(hf, choice | deepseek_v2.read_groups(hf))
-    num_drafting = hf("num_nextn_predict_layers", 0)
-    cfg = deepseek_v2.read_sizes(hf, moe=moe, num_drafting_layers=num_drafting)
+    drafts = hf.count("num_nextn_predict_layers", 0)
+    cfg = deepseek_v2.read_sizes(hf, moe=moe, draft_layers=drafts)
     hf.finish()
     return cfg
 

@@ -126,8 +126,10 @@ class ModelConfig:
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     moe: MoEConfig | None = None
     """Experts, in the place of (some) dense feed-forward layers."""
-    num_drafting_layers: int = 0
-    """Layers that a checkpoint has after the model's own, to draft tokens: they are not loaded."""
+    has_qk_norms: bool = False
+    """Whether query and key heads are normed, in families where some models do so."""
+    draft_layers: int = 0
+    """Layers that a checkpoint has after the last, to predict more tokens; they are not read."""
     vocab_padding: int = 0
     """Rows that the embedding has beyond the vocabulary, so that devices can share it evenly."""
 

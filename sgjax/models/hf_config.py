@@ -13,6 +13,7 @@ from sgjax.kernels_pallas.activations import Activation
 BOOKKEEPING = frozenset(
     {
         "_attn_implementation",
+        "_attn_implementation_autoset",
         "_commit_hash",
         "_name_or_path",
         "architectures",
@@ -145,6 +146,21 @@ class HFConfig:
         if total % value:
             raise self.error(key, f"must divide {of} = {total}")
         return value
+
+    def count(self, key: str, default: Any = _REQUIRED) -> int:
+        """An integer from 0 on."""
+        value = self(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.error(key, "must be an integer of at least 0")
+        return value
+
+    def inside(self, key: str) -> "HFConfig":
+        """A reader of the object that a key holds; it has to be finished by itself."""
+        value = self(key)
+        if not isinstance(value, Mapping):
+            raise self.error(key, "must be an object")
+        named = {"architectures": self._values.get("architectures")}
+        return HFConfig({**value, **named}, f"{self._source}, {key}")
 
     def at_most(self, key: str, most: int, *, of: str) -> int:
         """A size that another one limits."""

@@ -23,7 +23,8 @@ def config(hf: HFConfig) -> ModelConfig:
 
 def read_experts(hf: HFConfig, *, d_shared: int = 0, shared_gate: bool = False) -> MoEConfig:
     """The experts as Qwen says it."""
-    num_experts = hf.size("num_experts")
+    other_name = hf.size("num_local_experts", None)  # since transformers 5
+    num_experts = hf.size("num_experts", other_name) or hf.size("num_experts")
     return MoEConfig(
         num_experts=num_experts,
         top_k=hf.at_most("num_experts_per_tok", num_experts, of="num_experts"),

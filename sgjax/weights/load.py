@@ -89,6 +89,9 @@ class _Checkpoint:
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
         self.ignored = (*IGNORED, *family.ignored)
+        self.drafts = tuple(
+            f"model.layers.{cfg.num_layers + layer}." for layer in range(cfg.draft_layers)
+        )
         for source in sources(family.weights, cfg.num_layers, num_experts(cfg)):
             if source.path in weights:
                 self.sources[source.path].append(source)
@@ -98,7 +101,11 @@ class _Checkpoint:
     def check(self) -> None:
         """Every tensor is there, used, and of the shape that the model's sizes ask for."""
         wanted = {source.tensor: source for group in self.sources.values() for source in group}
-        found = {name for name in self.files.names if not self._is_ignored(name)}
+        found = {
+            name
+            for name in self.files.names
+            if not (name.endswith(self.ignored) or name.startswith(self.drafts))
+        }
         if self.cfg.tie_embeddings:
             found -= {source.tensor for source in self.unused if source.path == "head.table"}
         problems = [f"missing: {name}" for name in wanted if name not in found]
@@ -113,11 +120,6 @@ class _Checkpoint:
                 f"The checkpoint in {self.files.folder} is not the {self.cfg.architecture} that "
                 "its config.json describes:\n  " + "\n  ".join(problems[:10]) + more
             )
-
-    def _is_ignored(self, name: str) -> bool:
-        first = self.cfg.num_layers
-        drafting = range(first, first + self.cfg.num_drafting_layers)
-        return name.endswith(self.ignored) or any(f".layers.{i}." in name for i in drafting)
 
     def load(self, placement: Placement, dtype: Any, report: OnProgress) -> list[jax.Array]:
         """The arrays, in the order of `weights`."""

@@ -39,6 +39,7 @@ FAMILIES = {
         "num_experts_per_tok": 2,
         "moe_intermediate_size": 16,
     },
+    "mixtral": {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
 }
 OPTIONS = {
     "skip_tokenizer_init": True,
@@ -69,12 +70,15 @@ def reference(family, folder):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(("family", "tp"), [*((name, 1) for name in FAMILIES), ("qwen2", 2)])
-def test_tokens_and_logprobs_are_those_of_transformers(family, tp, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "tp", "ep"),
+    [*((name, 1, 1) for name in FAMILIES), ("qwen2", 2, 1), ("mixtral", 2, 2)],
+)
+def test_tokens_and_logprobs_are_those_of_transformers(family, tp, ep, tmp_path):
     import torch
 
     model = reference(family, tmp_path)
-    with sgjax.Engine(model_path=str(tmp_path), tp_size=tp, **OPTIONS) as engine:
+    with sgjax.Engine(model_path=str(tmp_path), tp_size=tp, ep_size=ep, **OPTIONS) as engine:
         outputs = engine.generate(
             input_ids=PROMPTS,
             sampling_params=PARAMS,

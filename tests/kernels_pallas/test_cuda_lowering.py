@@ -25,6 +25,7 @@ def compiled_text(
     *,
     only_decode: bool,
     shared: bool = False,
+    sinks: bool = False,
     **options,
 ) -> str:
     """The optimised program of one call, compiled for an H200."""
@@ -34,7 +35,7 @@ def compiled_text(
         sharding = NamedSharding(h200s(), PartitionSpec())
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    def op(q, k, v, prefixes, *columns):
+    def op(q, k, v, prefixes, sinks, *columns):
         return triton.ragged_paged_attention(
             q,
             k,
@@ -44,6 +45,7 @@ def compiled_text(
             scale=H**-0.5,
             window=options.get("window"),
             soft_cap=options.get("soft_cap"),
+            sinks=sinks,
             only_decode=only_decode,
             kind="NVIDIA H200",
         )
@@ -53,7 +55,8 @@ def compiled_text(
     prefixes = SharedPrefixes(array(num_rows), array(num_rows)) if shared else None
     with jax.sharding.use_abstract_mesh(h200s().abstract_mesh):
         q = array(tokens, K, G, H, dtype=dtype)
-        traced = jax.jit(op).trace(q, cache, cache, prefixes, *columns)
+        scores = array(K, G, dtype=dtype) if sinks else None
+        traced = jax.jit(op).trace(q, cache, cache, prefixes, scores, *columns)
         return traced.lower().compile().as_text()
 
 
@@ -67,6 +70,15 @@ def launches(text: str) -> list[str]:
 def test_decode_rows_alone_are_one_launch():
     text = compiled_text(64, 64, (8, 4, 128), jnp.bfloat16, only_decode=True)
     assert launches(text) == ["decode"]
+
+
+@pytest.mark.parametrize("window", [None, 128])
+def test_sinks_need_no_launch_of_their_own(window):
+    options = {"sinks": True, "window": window}
+    text = compiled_text(64, 64, (8, 8, 64), jnp.bfloat16, only_decode=True, **options)
+    assert launches(text) == ["decode"]
+    text = compiled_text(512, 64, (8, 8, 64), jnp.bfloat16, only_decode=False, **options)
+    assert launches(text) == ["decode", "extend"]
 
 
 def test_few_decode_rows_are_split_and_combined():

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sgjax.kernels_pallas.activations import gated
 from sgjax.kernels_pallas.mixture_of_experts import mixture_of_experts, reference, triton
 from sgjax.kernels_pallas.mixture_of_experts.cases import SMALL, make_inputs
 from sgjax.kernels_pallas.mixture_of_experts.plan import expert_blocks, most_blocks
@@ -117,3 +118,10 @@ def test_float32_is_left_to_the_definition():
     op = jax.make_jaxpr(lambda *a: mixture_of_experts(*a, implementation="triton"))
     traced = str(op(inputs.x, inputs.ids, inputs.weights, inputs.experts))
     assert "pallas_call" not in traced
+
+
+def test_a_clamped_gate_is_held_within_seven():
+    g, u = np.meshgrid(np.linspace(-20, 20, 41), np.linspace(-20, 20, 41))
+    arrays = (jnp.asarray(a, jnp.float32) for a in (g, u))
+    found = gated(*arrays, "clamped_silu")
+    np.testing.assert_allclose(found, gate(g, u, "clamped_silu"), rtol=1e-5, atol=1e-5)

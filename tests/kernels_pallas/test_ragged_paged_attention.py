@@ -43,7 +43,10 @@ def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
         distance = at[length - new :, None] - at[None, :]
         seen = (distance >= 0) & (distance < (case.window or length + 1))
         p = np.where(seen, np.exp(scores), 0)
-        out[own] = np.einsum("kgtu,ukh->tkgh", p / p.sum(-1, keepdims=True), v[slots])
+        total = p.sum(-1, keepdims=True)
+        if case.sinks is not None:
+            total += np.exp(np.asarray(case.sinks, np.float64))[:, :, None, None]
+        out[own] = np.einsum("kgtu,ukh->tkgh", p / total, v[slots])
         first += new
     return out
 
@@ -107,9 +110,10 @@ def test_query_blocks_that_are_split_equal_the_reference(case, monkeypatch):
 
     @jax.jit
     def both(*arrays):
-        out = triton_extend.extend(*arrays, options=options, sizes=sizes)
+        sinks = case.sinks
+        out = triton_extend.extend(*arrays, sinks=sinks, options=options, sizes=sizes)
         decode = triton_decode.Sizes(block=16)
-        return triton_decode.decode(*arrays, options=options, sizes=decode, over=out)
+        return triton_decode.decode(*arrays, sinks=sinks, options=options, sizes=decode, over=out)
 
     out = both(inputs.q, inputs.k, inputs.v, inputs.rows)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)

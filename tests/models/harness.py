@@ -2,14 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from sgjax.cache.kv_cache import init_kv
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
@@ -25,6 +28,9 @@ MAX_TOKENS = 32
 MAX_ROWS = 4
 MAX_PAGES_PER_ROW = 8
 
+Publish = Callable[[transformers.PreTrainedModel], tuple[dict[str, Any], dict[str, torch.Tensor]]]
+"""From a model to config.json and tensors; it may change the model, to compute the same."""
+
 Step = Sequence[tuple[str, int]]
 """Rows of a step, those of one token first: (name of a sequence, how many of its next tokens)."""
 
@@ -38,8 +44,13 @@ SCHEDULE: list[Step] = [
 """A whole prompt, a prompt in chunks, both beside decoding rows, then decoding together."""
 
 
-def save(config: transformers.PreTrainedConfig, folder: Path) -> transformers.PreTrainedModel:
-    """Saves a model whose every weight matters: matrices large, norms and biases far from 1, 0."""
+def save(
+    config: transformers.PreTrainedConfig, folder: Path, publish: Publish | None = None
+) -> transformers.PreTrainedModel:
+    """Saves a model whose every weight matters: matrices large, norms and biases far from 1, 0.
+
+    `publish` gives config.json and the tensors as a family has them that transformers lacks.
+    """
     torch.manual_seed(0)
     model = reference(config)
     with torch.no_grad():
@@ -49,9 +60,16 @@ def save(config: transformers.PreTrainedConfig, folder: Path) -> transformers.Pr
             else:
                 weight.normal_(1.0 if "norm" in name else 0.0, 0.3)
         for name, buffer in model.named_buffers():
-            if name in model.state_dict():
-                buffer.normal_(0, 0.3)
-    model.save_pretrained(folder)
+            if name.endswith("e_score_correction_bias"):
+                buffer.normal_(0.0, 0.3)
+    if publish is None:
+        model.save_pretrained(folder)
+        return model
+    values, tensors = publish(model)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(values))
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, folder / "model.safetensors")
     return model
 
 

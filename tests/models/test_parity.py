@@ -30,7 +30,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 
     def get(name: str) -> tuple[Path, PreTrainedModel]:
         if name not in models:
-            models[name] = save(CASES[name].config, folder / name)
+            case = CASES[name]
+            models[name] = save(case.config, folder / name, case.publish)
         return folder / name, models[name]
 
     return get

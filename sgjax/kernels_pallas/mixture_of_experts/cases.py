@@ -34,7 +34,7 @@ class Case:
 
 mixtral = functools.partial(Case, E=8, top=2, D=4096, X=14336)
 qwen3_30b = functools.partial(Case, E=128, top=8, D=2048, X=768)
-TOKENS = (1, 16, 64, 256, 2048)
+TOKENS = (1, 16, 64, 128, 256, 1024, 2048)
 REAL = tuple(
     model(f"{name} {T}", T)
     for name, model in (("mixtral-8x7b", mixtral), ("qwen3-30b-a3b", qwen3_30b))
@@ -74,10 +74,10 @@ def make_inputs(case: Case, seed: int, dtype=jnp.bfloat16) -> Inputs:
     biases = (draw(3, E, 2, X, scale=0.5), draw(4, E, D, scale=0.5)) if case.biased else ()
     experts = Experts(draw(1, E, D, 2, X, scale=D**-0.5), draw(2, E, X, D, scale=X**-0.5), *biases)
     weights = jax.random.uniform(keys[5], (case.T, case.top), jnp.float32, 0.2, 1.0)
-    return Inputs(draw(0, case.T, D), jnp.asarray(_ids(case, seed)), weights, experts)
+    return Inputs(draw(0, case.T, D), jnp.asarray(make_ids(case, seed)), weights, experts)
 
 
-def _ids(case: Case, seed: int) -> np.ndarray:
+def make_ids(case: Case, seed: int) -> np.ndarray:
     """i32[T, top]: experts of each token, no two alike unless all are."""
     host = np.random.default_rng(seed)
     if case.routing == "one":

@@ -52,11 +52,13 @@ _DEFAULTS = {
     "down": {16: Sizes(64, 128), 32: Sizes(64, 128), 64: Sizes(64, 64), 128: Sizes(128, 64, 8)},
 }
 """For blocks of so many pairs: such that the stages fit any device's memory."""
+KERNELS = ("gate_up", "down")
+BLOCKS = tuple(_DEFAULTS["down"])
 
 
 def sizes(kernel: str, block: int, row_bytes: int, kind: str | None) -> Sizes:
-    """For blocks of so many pairs, and rows of the weight of so many bytes: tuned ones where the
-    device has them."""
+    """For blocks of so many pairs, and experts whose width takes so many bytes: tuned ones where
+    the device has them."""
     tuned = tuned_sizes("mixture_of_experts", f"{kernel} {block}", row_bytes, kind)
     return dataclasses.replace(_DEFAULTS[kernel][block], **tuned)
 
@@ -73,15 +75,22 @@ def mixture_of_experts(x, ids, weights, experts, *, activation, kind=None, inter
     is_narrow = x.dtype == w.dtype and x.dtype in (jnp.bfloat16, jnp.float16)
     if not is_narrow or w.size > _MOST_VALUES or ids.size == 0:
         return reference.mixture_of_experts(x, ids, weights, experts, activation=activation)
-    E, X, D = experts.down.shape
-    M, kind = block_of(ids.size, E), kind or device_kind()
-    up = sizes("gate_up", M, X * x.dtype.itemsize, kind)
-    down = sizes("down", M, D * x.dtype.itemsize, kind)
-    blocks = expert_blocks(ids, E, M)
+    M, kind = block_of(ids.size, w.shape[0]), kind or device_kind()
+    up, down = (sizes(kernel, M, w.shape[3] * x.dtype.itemsize, kind) for kernel in KERNELS)
+    how = {"activation": activation, "interpret": interpret}
+    return mixture(x, ids, weights, experts, M=M, up=up, down=down, **how)
+
+
+def mixture(
+    x, ids, weights, experts, *, M: int, up: Sizes, down: Sizes, activation, interpret=False
+):
+    """The contract, with blocks of M pairs and these sizes for the two kernels."""
+    num_experts = experts.down.shape[0]
+    blocks = expert_blocks(ids, num_experts, M)
     call = {"M": M, "interpret": interpret}
     hidden = gate_up(x, blocks, experts, ids.shape[1], sizes=up, activation=activation, **call)
     made = multiply_down(hidden, blocks, experts, weights.reshape(-1), sizes=down, **call)
-    return sum_of_choices(made, ids, E, x.dtype)
+    return sum_of_choices(made, ids, num_experts, x.dtype)
 
 
 def gate_up(x, blocks: Blocks, experts, top: int, *, M, sizes: Sizes, activation, interpret=False):
@@ -172,7 +181,7 @@ def _down(hidden_ref, blocks, w_ref, bias_ref, weights_ref, out_ref, *, M, sizes
 class _Run:
     """A block's pairs: the rows of its products. Rows past the last repeat that."""
 
-    def __init__(self, blocks: Blocks, block, M: int):
+    def __init__(self, blocks, block, M: int):
         self.expert, self.first = blocks.expert[block], blocks.first[block]
         self.count = blocks.count[block]
         self.i = jnp.arange(M)

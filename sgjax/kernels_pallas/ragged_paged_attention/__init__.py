@@ -56,6 +56,7 @@ def ragged_paged_attention(
     scale: float,
     window: int | None = None,
     soft_cap: float | None = None,
+    sinks: Float[Array, "K G"] | None = None,
     only_decode: bool = False,
     implementation: str | None = None,
 ) -> Float[Array, "T K G H"]:
@@ -63,8 +64,10 @@ def ragged_paged_attention(
 
     `window` lets a token see itself and the window - 1 tokens before it; shared prefixes are not
     used then, since rows of different lengths see different parts. `soft_cap` makes scores
-    soft_cap * tanh(score / soft_cap). Softmax and sums are float32; the result has q's dtype and is
-    zero for tokens of no row. `only_decode` promises statically that every row has at most one
+    soft_cap * tanh(score / soft_cap). `sinks` are scores, one a query head, of something that every
+    token sees and that has no value: they count in softmax's denominator only
+    (https://arxiv.org/abs/2309.17453). Softmax and sums are float32; the result has q's dtype and
+    is zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
     "triton" or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The
     op works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
@@ -84,5 +87,6 @@ def ragged_paged_attention(
         scale=scale,
         window=window,
         soft_cap=soft_cap,
+        sinks=sinks,
         only_decode=only_decode,
     )

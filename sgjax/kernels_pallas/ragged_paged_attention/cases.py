@@ -30,6 +30,7 @@ class Case:
     page_size: int = 16
     window: int | None = None
     soft_cap: float | None = None
+    has_sinks: bool = False
     S: int | None = None
     T: int | None = None
     C: int | None = None
@@ -58,6 +59,14 @@ class Case:
         return (*shared, *((row, 0) for row in range(len(shared), len(self.lengths))))
 
     @property
+    def sinks(self) -> Array | None:
+        """Scores between -2 and 2, different for each query head."""
+        if not self.has_sinks:
+            return None
+        count = self.kv_heads * self.group
+        return jnp.asarray(2 * np.cos(np.arange(count, dtype=np.float32)).reshape(-1, self.group))
+
+    @property
     def static(self) -> dict:
         """The keyword arguments of the op that are compiled in."""
         return {
@@ -65,6 +74,7 @@ class Case:
             "scale": self.head**-0.5,
             "window": self.window,
             "soft_cap": self.soft_cap,
+            "sinks": self.sinks,
             "only_decode": self.only_decode,
         }
 
@@ -99,6 +109,11 @@ SMALL = (
     Case("shared, long and soft capped", (300, 257, 400), groups=((3, 256),), soft_cap=2.0),
     Case("shared, odd sizes", (15, 20, 9), groups=((3, 7),), group=3, head=80, page_size=1),
     Case("shared, in a window", (70, 90, 40), groups=((3, 32),), window=24),
+    Case("decode with sinks", (5, 33, 200, 64), S=8, group=3, has_sinks=True),
+    Case("decode with sinks in a window", (5, 33, 200), window=16, has_sinks=True),
+    Case("extend with sinks", extend=((0, 20), (130, 75)), group=3, head=80, has_sinks=True),
+    Case("mixed with sinks, capped", (40, 7), ((0, 20),), S=4, soft_cap=2.0, has_sinks=True),
+    Case("shared, with sinks", (40, 33, 90), groups=((3, 32),), S=4, has_sinks=True),
     Case("shared, mixed", (40, 1, 70, 66), ((0, 20), (37, 9)), ((2, 0), (2, 64)), S=8, T=48),
 )
 """Odd shapes, small enough for an interpreter."""

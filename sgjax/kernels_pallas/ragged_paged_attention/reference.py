@@ -42,7 +42,9 @@ class Options:
     soft_cap: float | None
 
 
-def attend(tiles: Tiles, k: Array, v: Array | None, options: Options) -> Float[Array, "W M K G H"]:
+def attend(
+    tiles: Tiles, k: Array, v: Array | None, sinks: Array | None, options: Options
+) -> Float[Array, "W M K G H"]:
     """Attention of every tile to its row's cache; float32, zero past a tile's count.
 
     Without `v`, keys are the values, too: given twice, a loop would copy them. K and H may be one
@@ -86,6 +88,9 @@ def attend(tiles: Tiles, k: Array, v: Array | None, options: Options) -> Float[A
     lo = jnp.min(jnp.where(live, start // BLOCK, tiles.tables.shape[1] * options.page_size))
     hi = jnp.max(jnp.where(live, (end + BLOCK - 1) // BLOCK, 0))
     init = (q[..., 0] * 0 + NEVER, q[..., 0] * 0, q * 0)
+    if sinks is not None:
+        top = jnp.repeat(sinks.astype(jnp.float32), M, axis=1)[None]
+        init = (q[..., 0] * 0 + top, q[..., 0] * 0 + 1, q * 0)
     _, total, out = lax.fori_loop(lo, hi, block, init)
     out = (
         (out / jnp.where(total > 0, total, 1.0)[..., None])
@@ -96,7 +101,9 @@ def attend(tiles: Tiles, k: Array, v: Array | None, options: Options) -> Float[A
     return jnp.where(own[..., None, None, None], out, 0)
 
 
-def decode(q: Array, k: Array, v: Array | None, rows, options: Options) -> Float[Array, "T K G H"]:
+def decode(
+    q: Array, k: Array, v: Array | None, rows, sinks: Array | None, options: Options
+) -> Float[Array, "T K G H"]:
     """The tokens of the first num_decode rows, all rows side by side; the others are zero."""
     n = min(q.shape[0], rows.lengths.shape[0])
     tiles = Tiles(
@@ -105,7 +112,7 @@ def decode(q: Array, k: Array, v: Array | None, rows, options: Options) -> Float
         first=rows.lengths[:n] - 1,
         count=(jnp.arange(n) < rows.num_decode).astype(jnp.int32),
     )
-    out = attend(tiles, k, v, options)[:, 0].astype(q.dtype)
+    out = attend(tiles, k, v, sinks, options)[:, 0].astype(q.dtype)
     return jnp.pad(out, ((0, q.shape[0] - n), (0, 0), (0, 0), (0, 0)))
 
 
@@ -118,7 +125,9 @@ def _tables(rows, options: Options) -> Int32[Array, "S C"]:
     return jnp.where(is_shared, rows.tables[rows.shared.first], rows.tables)
 
 
-def extend(out: Array, q: Array, k: Array, v: Array | None, rows, options: Options) -> Array:
+def extend(
+    out: Array, q: Array, k: Array, v: Array | None, rows, *, sinks: Array | None, options: Options
+) -> Array:
     """Puts the tokens of the rows after the decode rows into `out`, one tile after the other."""
     T, M = q.shape[0], min(TILE, q.shape[0])
     blocks = query_blocks(rows, T, M)
@@ -133,7 +142,7 @@ def extend(out: Array, q: Array, k: Array, v: Array | None, rows, options: Optio
             first=blocks.position[i][None],
             count=count[None],
         )
-        new = attend(tiles, k, v, options)[0].astype(out.dtype)
+        new = attend(tiles, k, v, sinks, options)[0].astype(out.dtype)
         old = lax.dynamic_slice_in_dim(out, token, M)
         own = (jnp.arange(M) < count)[:, None, None, None]
         return lax.dynamic_update_slice_in_dim(out, jnp.where(own, new, old), token, 0)
@@ -142,8 +151,10 @@ def extend(out: Array, q: Array, k: Array, v: Array | None, rows, options: Optio
     return lax.fori_loop(0, num_blocks, tile, jnp.pad(out, padding))[:T]
 
 
-def ragged_paged_attention(q, k, v, rows, *, page_size, scale, window, soft_cap, only_decode):
+def ragged_paged_attention(
+    q, k, v, rows, *, page_size, scale, window, soft_cap, sinks=None, only_decode
+):
     """The contract in plain JAX. Accumulates in float32 whatever the inputs are; v may be None."""
     options = Options(page_size, scale, window, soft_cap)
-    out = decode(q, k, v, rows, options)
-    return out if only_decode else extend(out, q, k, v, rows, options)
+    out = decode(q, k, v, rows, sinks, options)
+    return out if only_decode else extend(out, q, k, v, rows, sinks=sinks, options=options)

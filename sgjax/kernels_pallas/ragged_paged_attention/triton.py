@@ -25,6 +25,7 @@ def ragged_paged_attention(
     scale,
     window,
     soft_cap,
+    sinks=None,
     only_decode,
     kind=None,
     interpret=False,
@@ -45,12 +46,12 @@ def ragged_paged_attention(
     result = None
     if not only_decode:
         sizes = triton_extend.sizes(row_bytes, q.dtype, kind)
-        result = triton_extend.extend(q, k, v, rows, options=options, sizes=sizes)
+        result = triton_extend.extend(q, k, v, rows, sinks=sinks, options=options, sizes=sizes)
     prefixes = None
     if rows.shared is not None and window is None:
         sizes = triton_shared.sizes(row_bytes, q.dtype, kind)
         prefixes = triton_shared.attend(q, k, v, rows, options=options, sizes=sizes)
     sizes = triton_decode.sizes(row_bytes, q.dtype, kind)
     return triton_decode.decode(
-        q, k, v, rows, options=options, sizes=sizes, prefixes=prefixes, over=result
+        q, k, v, rows, sinks=sinks, options=options, sizes=sizes, prefixes=prefixes, over=result
     )

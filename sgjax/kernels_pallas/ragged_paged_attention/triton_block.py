@@ -123,6 +123,17 @@ def start(num_rows: int, H: int):
     )
 
 
+def with_sink(state, sinks_ref, head, g, counts, options: Options):
+    """The state with the sinks of the query heads `g` taken in, where `counts`; else as it is."""
+    if sinks_ref is None:
+        return state
+    G = sinks_ref.shape[1]
+    sink = plgpu.load(sinks_ref.at[head, g], mask=g < G, other=0).astype(jnp.float32)
+    top = jnp.where(counts, sink * (LOG2E / options.exponent), NEVER)
+    total = jnp.where(counts, jnp.ones_like(top), 0.0)
+    return merge(state, (top, total, jnp.zeros_like(state[2])), options)
+
+
 def take_in(state, q, cache: Cache, positions, seen, options: Options):
     """The state after the block at `positions`; `seen` masks its scores, None where all count."""
     top, total, out = state

@@ -62,6 +62,7 @@ def decode(
     *,
     options: tb.Options,
     sizes: Sizes,
+    sinks: Float[Array, "K G"] | None = None,
     prefixes: ts.Prefixes | None = None,
     over: Float[Array, "T K G H"] | None = None,
 ) -> Float[Array, "T K G H"]:
@@ -74,7 +75,7 @@ def decode(
     n = min(S, T)
     splits = num_splits(n, K, pl.cdiv(C * options.page_size, sizes.block), sizes.programs)
     num_decode = rows.num_decode[None]
-    inputs = (q, k, v, rows.tables, rows.lengths, num_decode, prefixes)
+    inputs = (q, k, v, rows.tables, rows.lengths, num_decode, prefixes, sinks)
     call = functools.partial(
         pl.pallas_call,
         functools.partial(_kernel, splits=splits, sizes=sizes, options=options),
@@ -116,13 +117,14 @@ def _kernel(
     lengths_ref,
     num_decode_ref,
     prefixes,
+    sinks_ref,
     *refs,
     splits,
     sizes,
     options,
 ):
     # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   lengths: i32[S]
-    # num_decode: i32[1]   prefixes: None, or with refs for arrays
+    # num_decode: i32[1]   prefixes: None, or with refs for arrays   sinks: [K, G], or None
     # refs, one split: (result to write over,) out [T, K, G, H]
     # refs, several:   out f32[splits, S, K, G, H], lse f32[splits, S, K, G]
     row, head, split = pl.program_id(0), pl.program_id(1), pl.program_id(2)
@@ -153,6 +155,7 @@ def _kernel(
     state = tb.start(g.size, H)
     if prefixes is not None:
         state = ts.state_of(prefixes, row, head, g, num_heads=G, wanted=split == 0, options=options)
+    state = tb.with_sink(state, sinks_ref, head, g, live & (split == 0), options)
     top, total, out = lax.fori_loop(first, last, block, state)
     out = out / jnp.where(total > 0, total, 1.0)[:, None]
     if splits > 1:

@@ -67,6 +67,7 @@ def extend(
     *,
     options: tb.Options,
     sizes: Sizes,
+    sinks: Float[Array, "K G"] | None = None,
 ) -> Float[Array, "T K G H"]:
     """The tokens of the rows after the first num_decode; all others are zero."""
     T, K, G, _ = q.shape
@@ -74,7 +75,7 @@ def extend(
     blocks = query_blocks(rows, T, M)
     splits = num_splits(T, K, M, sizes.programs)
     runs = blocks.token, blocks.count
-    inputs = (q, k, v, rows.tables, blocks.row, blocks.position, *runs)
+    inputs = (q, k, v, rows.tables, blocks.row, blocks.position, *runs, sinks)
     compiled = plgpu.CompilerParams(num_warps=sizes.warps, num_stages=sizes.stages)
     call = functools.partial(
         pl.pallas_call,
@@ -102,7 +103,8 @@ def extend(
         )
     result = jax.ShapeDtypeStruct(q.shape, q.dtype)
     zeros = jnp.zeros_like(q)
-    return call(out_shape=result, input_output_aliases={len(inputs): 0})(*inputs, zeros)
+    aliases = {len(jax.tree.leaves(inputs)): 0}
+    return call(out_shape=result, input_output_aliases=aliases)(*inputs, zeros)
 
 
 class _Run:
@@ -133,6 +135,7 @@ def _kernel(
     position_ref,
     token_ref,
     count_ref,
+    sinks_ref,
     *refs,
     splits,
     M,
@@ -140,6 +143,7 @@ def _kernel(
     options,
 ):
     # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   row, position, ...: i32[Q]
+    # sinks: [K, G], or None
     # refs, one split: zeros and out [T, K, G, H]
     # refs, several:   out f32[splits, T, K, G, H], lse f32[splits, T, K, G]
     head, split = pl.program_id(0), pl.program_id(2)
@@ -162,7 +166,10 @@ def _kernel(
         at_q = token_ref[block] + jnp.minimum(run.t, count - 1)
         q = tb.load_tile(q_ref, at_q[:, None], head, run.g[:, None])
         part = None if splits == 1 else (split, splits)
-        top, total, out = _attend(q, cache, position, count, run, part, sizes, options)
+        state = tb.start(run.size, q.shape[1])
+        state = tb.with_sink(state, sinks_ref, head, run.g, split == 0, options)
+        how = {"run": run, "part": part, "sizes": sizes, "options": options}
+        top, total, out = _attend(state, q, cache, position, count, **how)
         out = out / jnp.where(total > 0, total, 1.0)[:, None]
         if part is None:
             out_ref = refs[-1]
@@ -175,8 +182,8 @@ def _kernel(
         plgpu.store(out_ref.at[(split, *run.at(head))], out, mask=run.own & wrote)
 
 
-def _attend(q, cache, position, count, run, part, sizes, options):
-    """The state of a query block after its blocks of cached tokens, or a part of them: (split,
+def _attend(state, q, cache, position, count, *, run, part, sizes, options):
+    """The state of a query block after its blocks of cached tokens too, or a part of them: (split,
     splits)."""
     N = sizes.block
 
@@ -203,7 +210,6 @@ def _attend(q, cache, position, count, run, part, sizes, options):
         each = jnp.maximum(pl.cdiv(last - first, splits), _LEAST_BLOCKS)
         start = first + split * each
         first, a, b, last = (jnp.clip(x, start, start + each) for x in (first, a, b, last))
-    state = tb.start(run.size, q.shape[1])
     if options.window is not None:
         state = lax.fori_loop(first, a, cut, state)
     state = lax.fori_loop(a, b, whole, state)

@@ -1,6 +1,7 @@
 """Tiny models of every family, and the same without one of its features each."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -23,6 +24,8 @@ class Case:
 
     config: PreTrainedConfig
     without: dict[str, PreTrainedConfig]
+    publish: Callable[[Any], tuple[dict[str, Any], dict[str, Any]]] | None = None
+    """Gives config.json and the tensors of a family that transformers has not (`harness.save`)."""
 
 
 def case(cls: Any, values: dict[str, Any], **without: Any) -> Case:

@@ -1,0 +1,120 @@
+"""Llama 4's language model: one expert a token beside one that all have, and layers without RoPE.
+
+Layers with RoPE attend within chunks of the text, and from the length of a chunk on queries of the
+others are scaled. Texts shorter than that know nothing of either, and longer ones are refused.
+https://ai.meta.com/blog/llama-4-multimodal-intelligence/
+"""
+
+from collections.abc import Mapping
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sgjax.cache.kv_cache import LayerKV
+from sgjax.layers.attention import Attention
+from sgjax.layers.head_norms import PlainHeadNorm
+from sgjax.layers.inputs import StepInputs
+from sgjax.layers.rope import RopeConfig
+from sgjax.models import llama, qwen2_moe
+from sgjax.models.family import Family, ModelConfig, MoEConfig, Table, Target
+from sgjax.models.feed_forward import feed_forward_of
+from sgjax.models.hf_config import HFConfig
+from sgjax.models.hf_rope import read_context_length, read_rope
+from sgjax.models.norms import norm_of
+
+
+def config(hf: HFConfig) -> ModelConfig:
+    for key in ("head_dim", "num_key_value_heads", "rms_norm_eps", "intermediate_size_mlp"):
+        hf(key)  # no default: transformers would take Scout's
+    hf.expect("num_experts_per_tok", 1)  # whose input, and not result, is weighed
+    bias = hf.flag("attention_bias", False)
+    moe = MoEConfig(
+        num_experts=hf.size("num_local_experts"),
+        top_k=1,
+        d_expert=hf.size("intermediate_size"),
+        scoring="sigmoid",
+        weighs_inputs=True,
+        d_shared=hf.size("intermediate_size"),
+        layers=_layers_with_experts(hf),
+    )
+    rope = read_rope(hf)
+    cfg = llama.read_sizes(
+        hf,
+        rope=rope,
+        qkv_bias=bias,
+        out_bias=bias,
+        d_ff=hf.size("intermediate_size_mlp"),
+        has_qk_norms=hf.flag("use_qk_norm", True),
+        layer_ropes=_layer_ropes(hf, rope),
+        context_length=min(read_context_length(hf, rope), _shortest_that_differs(hf) - 1),
+        moe=moe,
+    )
+    for key in ("for_llm_compressor", "cache_implementation", "attn_scale", "layer_types"):
+        hf(key, None)
+    hf.finish()
+    return cfg
+
+
+def _shortest_that_differs(hf: HFConfig) -> int:
+    """Tokens of a text for which chunks and the scale of queries make a difference."""
+    chunk, scaled = hf.size("attention_chunk_size", 8192) + 1, hf.size("floor_scale", 8192)
+    return min(chunk, scaled) if hf("attn_temperature_tuning", True) else chunk
+
+
+def _layers_with_experts(hf: HFConfig) -> tuple[bool, ...]:
+    num_layers, every = hf.size("num_hidden_layers"), hf.size("interleave_moe_layer_step", 1)
+    listed = hf("moe_layers", None) or range(every - 1, num_layers, every)
+    return tuple(layer in listed for layer in range(num_layers))
+
+
+def _layer_ropes(hf: HFConfig, rope: RopeConfig) -> tuple[RopeConfig | None, ...]:
+    """Every no_rope_layer_interval-th layer has none, or those that no_rope_layers has 0 for."""
+    num_layers, every = hf.size("num_hidden_layers"), hf.size("no_rope_layer_interval", 4)
+    turns = hf("no_rope_layers", None) or [(i + 1) % every for i in range(num_layers)]
+    if len(turns) != num_layers:
+        raise hf.error("no_rope_layers", f"must say 1 or 0 for each of {num_layers} layers")
+    return tuple(rope if turn else None for turn in turns)
+
+
+class Block(nnx.Module):
+    def __init__(self, cfg: ModelConfig, layer: int):
+        self.attn_norm, self.mlp_norm = norm_of(cfg), norm_of(cfg)
+        norm = PlainHeadNorm(cfg.norm_eps)
+        is_normed = cfg.has_qk_norms and cfg.layer_rope(layer) is not None
+        self.attn = Attention(cfg, layer, qk_norms=(norm, norm) if is_normed else None)
+        self.mlp = feed_forward_of(cfg, layer)
+
+    def __call__(
+        self, x: Float[Array, "T D"], h: Float[Array, "T D"], kv: LayerKV, step: StepInputs
+    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
+        x, h, kv = self.attn(self.attn_norm, x, h, kv, step)
+        x, h = self.mlp(self.mlp_norm, x, h, step.placement)
+        return x, h, kv
+
+
+def _with_pairs(table: Mapping[str, Target]) -> dict[str, Target]:
+    """Features of queries and keys that turn together lie side by side."""
+    return {
+        name: (path, rule.replace("h) d ->", "i) d ->").replace("h) ->", "i) ->"))
+        if ".q_proj." in name or ".k_proj." in name
+        else (path, rule)
+        for name, (path, rule) in table.items()
+    }
+
+
+def _renamed(table: Mapping[str, Target]) -> dict[str, Target]:
+    return {name.replace(".mlp.", ".feed_forward."): rule for name, rule in table.items()}
+
+
+_SHARED = "model.layers.{}.feed_forward.shared_expert"
+WEIGHTS: Table = {
+    **_renamed(_with_pairs(llama.WEIGHTS)),
+    "model.layers.{}.feed_forward.router.weight": ("blocks.{}.mlp.router", "e d -> d e"),
+    "model.layers.{}.feed_forward.experts.gate_up_proj": [
+        ("blocks.{}.mlp.gate_up:gate", "e d [x*|x] -> e d 1 x"),
+        ("blocks.{}.mlp.gate_up:up", "e d [x|x*] -> e d 1 x"),
+    ],
+    "model.layers.{}.feed_forward.experts.down_proj": ("blocks.{}.mlp.down", "e x d -> e x d"),
+    **qwen2_moe.shared_table(_SHARED),
+}
+FAMILY = Family(config=config, block=Block, weights=WEIGHTS)

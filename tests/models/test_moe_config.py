@@ -1,0 +1,120 @@
+"""What config.json says of experts is read strictly, too."""
+
+from typing import Any
+
+import pytest
+
+from sgjax.errors import ConfigError
+from sgjax.models import find_family
+from sgjax.models.family import ModelConfig
+from sgjax.models.hf_config import HFConfig
+from tests.models.published_moe import (
+    DBRX,
+    DEEPSEEK,
+    GLM_AIR,
+    GPT_OSS,
+    GROK,
+    LLAMA_4,
+    MIXTRAL,
+    QWEN3_MOE,
+    QWEN_MOE,
+)
+
+
+def read(values: dict[str, Any]) -> ModelConfig:
+    hf = HFConfig(values)
+    return find_family(hf.architecture).config(hf)
+
+
+BAD = {
+    "more experts a token than there are": (
+        MIXTRAL | {"num_experts_per_tok": 9},
+        "num_experts_per_tok = 9 must be at most num_local_experts = 8",
+    ),
+    "dense layers that are not there": (
+        QWEN_MOE | {"mlp_only_layers": [24]},
+        "mlp_only_layers = .24. must list some of the 24 layers",
+    ),
+    "no layer with experts": (
+        QWEN3_MOE | {"decoder_sparse_step": 100},
+        "decoder_sparse_step = 100 and mlp_only_layers leave no layer with experts",
+    ),
+    "windows of a part of the layers": (
+        QWEN_MOE | {"use_sliding_window": True},
+        "use_sliding_window = true is supported as False only",
+    ),
+    "no number of experts": (
+        {key: value for key, value in QWEN3_MOE.items() if key != "num_experts"},
+        "lacks 'num_experts'",
+    ),
+    "another scoring": (
+        DEEPSEEK | {"scoring_func": "sigmoid"},
+        'scoring_func = "sigmoid" is supported as .softmax. only',
+    ),
+    "all layers dense": (
+        DEEPSEEK | {"first_k_dense_replace": 28},
+        "first_k_dense_replace = 28 and moe_layer_freq leave no layer with experts",
+    ),
+    "groups that do not divide": (
+        GLM_AIR | {"n_group": 3},
+        "n_group = 3 must divide n_routed_experts = 128",
+    ),
+    "more groups than there are": (
+        GLM_AIR | {"topk_group": 2},
+        "topk_group = 2 must be at most n_group = 1",
+    ),
+    "four bits": (
+        GPT_OSS | {"quantization_config": {"quant_method": "mxfp4"}},
+        "quantization_config = .* is not supported: weights must have 16 or 32 bits",
+    ),
+    "another gate": (
+        GPT_OSS | {"swiglu_limit": 5.0},
+        "swiglu_limit = 5.0 is supported as 7.0 only",
+    ),
+    "weights of another norm": (
+        DBRX | {"ffn_config": DBRX["ffn_config"] | {"moe_normalize_expert_weights": 2}},
+        "ffn_config: moe_normalize_expert_weights = 2 is supported as 1 only",
+    ),
+    "an unknown key inside": (
+        DBRX | {"attn_config": DBRX["attn_config"] | {"rope_tetha": 1.0}},
+        r"attn_config has keys that DbrxForCausalLM does not know.*rope_tetha",
+    ),
+    "an object that is none": (DBRX | {"attn_config": 3}, "attn_config = 3 must be an object"),
+    "two ropes": (
+        DBRX | {"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}},
+        "rope_parameters = .* contradicts attn_config, where rope_theta = 500000.0",
+    ),
+    "another cap": (
+        GROK | {"router_logit_softcapping": 5.0},
+        "router_logit_softcapping = 5.0 is supported as 30.0 only",
+    ),
+    "two experts whose inputs are weighed": (
+        LLAMA_4 | {"num_experts_per_tok": 2},
+        "num_experts_per_tok = 2 is supported as 1 only",
+    ),
+    "layers without rope of another model": (
+        LLAMA_4 | {"no_rope_layers": [1, 0]},
+        "no_rope_layers = .1, 0. must say 1 or 0 for each of 48 layers",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_config_is_an_error_that_names_key_value_and_rule(name):
+    values, message = BAD[name]
+    with pytest.raises(ConfigError, match=message):
+        read(values)
+
+
+def test_layers_have_experts_where_the_config_says_so():
+    assert read(DEEPSEEK).moe.layers == (False,) + (True,) * 27
+    every_other = read(LLAMA_4 | {"interleave_moe_layer_step": 2}).moe.layers
+    assert every_other == (False, True) * 24
+    assert read(QWEN_MOE | {"mlp_only_layers": [3]}).moe.layers.index(False) == 3
+
+
+def test_llama_4_serves_texts_that_know_nothing_of_chunks():
+    with pytest.raises(ConfigError, match=r"--context-length 8192 must be in \[1, 8191\]"):
+        read(LLAMA_4).with_context_length(8192)
+    short = read(LLAMA_4 | {"attention_chunk_size": 100, "attn_temperature_tuning": False})
+    assert short.context_length == 100
