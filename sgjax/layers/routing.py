@@ -27,8 +27,9 @@ def route(
     chosen_by = scores if bias is None else scores + bias[None]
     if moe.num_groups > 1:
         chosen_by = _within_groups(chosen_by, moe)
-    _, ids = jax.lax.top_k(chosen_by, moe.top_k)
-    weights = jnp.take_along_axis(scores, ids, axis=-1)
+    weights, ids = jax.lax.top_k(chosen_by, moe.top_k)
+    if bias is not None:
+        weights = jnp.take_along_axis(scores, ids, axis=-1)
     if moe.renormalise:
         weights = weights / (weights.sum(-1, keepdims=True) + _LITTLE)
     return ids.astype(jnp.int32), weights * moe.scale

@@ -18,12 +18,15 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from tests.absent_gpu import REASON, h200s, no_compilation_cache
-from tests.models.published import MODELS
+from tests.models import published, published_moe
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
+MODELS = published.MODELS | published_moe.MODELS
 LAYERS = 3
-KERNELS = r"product_\w+|add_rms_norm|rotate_and_write|ragged_paged_attention_\w+"
+KERNELS = (
+    r"product_\w+|add_rms_norm|rotate_and_write|ragged_paged_attention_\w+|mixture_of_experts_\w+"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -110,4 +113,21 @@ def test_two_gpus_add_up_after_the_products_that_are_shared():
     layer = ["product_plain", *ATTENTION, "product_plain", "all-reduce"]
     layer += ["product_gated", "product_plain", "all-reduce"]
     found = launches(compiled("Llama-3.1-8B", 1, tp=2))
+    assert found == ["all-reduce", *layer * LAYERS, "product_logits"]
+
+
+MIXTURE = ["add_rms_norm", "mixture_of_experts_gate_up", "mixture_of_experts_down"]
+
+
+@pytest.mark.parametrize("name", ["Mixtral-8x7B-v0.1", "Qwen3-30B-A3B"])
+def test_experts_are_two_launches_that_copy_no_weights(name):
+    program = compiled(name, 1)
+    layer = ["product_plain", *ATTENTION, "product_plain", *MIXTURE]
+    assert launches(program) == layer * LAYERS + ["product_logits"]
+    assert program.memory_analysis().temp_size_in_bytes < 2**21
+
+
+def test_two_gpus_add_up_once_what_experts_make():
+    layer = ["product_plain", *ATTENTION, "product_plain", "all-reduce", *MIXTURE, "all-reduce"]
+    found = launches(compiled("Qwen3-30B-A3B", 1, tp=2))
     assert found == ["all-reduce", *layer * LAYERS, "product_logits"]

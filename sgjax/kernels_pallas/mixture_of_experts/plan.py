@@ -16,8 +16,7 @@ class Blocks:
     """Runs of pairs of one expert: `count` of them, from place `first` in `order` on. Those past
     the last run have count 0.
 
-    Pair i is choice i % k of token i // k. Pairs of experts that are not here come last in `order`,
-    and are of no block.
+    Pair i is choice i % k of token i // k. Pairs of experts that are not here are of no block.
     """
 
     order: Int32[Array, "pairs"]
@@ -44,6 +43,15 @@ def expert_blocks(ids: Int32[Array, "T k"], num_experts: int, size: int) -> Bloc
         first=(starts[expert] + skipped).astype(jnp.int32),
         count=count.astype(jnp.int32),
     )
+
+
+def blocks_of_one_token(ids: Int32[Array, "k"], num_experts: int) -> Blocks:
+    """Its experts are all different: a block each, and nothing to sort. Those of experts that are
+    not here have count 0, wherever they stand."""
+    here = (ids >= 0) & (ids < num_experts)
+    place = jnp.arange(ids.size, dtype=jnp.int32)
+    expert = jnp.clip(ids, 0, num_experts - 1)
+    return Blocks(order=place, expert=expert, first=place, count=here.astype(jnp.int32))
 
 
 def most_blocks(num_pairs: int, num_experts: int, size: int) -> int:

@@ -26,6 +26,7 @@ from sgjax.kernels_pallas.mixture_of_experts import reference
 from sgjax.kernels_pallas.mixture_of_experts.plan import (
     Blocks,
     block_size,
+    blocks_of_one_token,
     expert_blocks,
     sum_of_choices,
 )
@@ -86,7 +87,10 @@ def mixture(
 ):
     """The contract, with blocks of M pairs and these sizes for the two kernels."""
     num_experts = experts.down.shape[0]
-    blocks = expert_blocks(ids, num_experts, M)
+    is_one = ids.shape[0] == 1
+    blocks = (
+        blocks_of_one_token(ids[0], num_experts) if is_one else expert_blocks(ids, num_experts, M)
+    )
     call = {"M": M, "interpret": interpret}
     hidden = gate_up(x, blocks, experts, ids.shape[1], sizes=up, activation=activation, **call)
     made = multiply_down(hidden, blocks, experts, weights.reshape(-1), sizes=down, **call)
