@@ -55,7 +55,7 @@ def save(
     model = reference(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.ndim > 1 and "norm" not in name:
+            if weight.ndim > 1 and "norm" not in name.split(".")[-2]:
                 weight.normal_(0, 0.15)
             else:
                 weight.normal_(1.0 if "norm" in name else 0.0, 0.3)

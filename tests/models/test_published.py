@@ -19,11 +19,21 @@ from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import num_experts, sources
-from tests.models import published, published_dense, published_moe, published_variants
+from tests.models import (
+    published,
+    published_deepseek,
+    published_dense,
+    published_moe,
+    published_variants,
+)
 from tests.models.published import NEMO, QWEN2, QWEN3
 
 MODELS = (
-    published.MODELS | published_variants.MODELS | published_dense.MODELS | published_moe.MODELS
+    published.MODELS
+    | published_variants.MODELS
+    | published_dense.MODELS
+    | published_moe.MODELS
+    | published_deepseek.MODELS
 )
 
 NEVER_BIASED = {"Phi3ForCausalLM"}
