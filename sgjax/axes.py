@@ -22,4 +22,9 @@ AXES = {
     "V": "vocabulary",
     "L": "layers",
     "Y": "labels of a classifier",
+    "A": "latent of a token's keys and values",
+    "Q": "latent of a token's queries",
+    "U": "features of a head that do not turn with its position, where H are those that do",
+    "J": "features of a head's values, where they are others than of its keys",
+    "M": "entry of a cache of latents: A and H",
 }

@@ -174,12 +174,14 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
 
 
 def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
-    """Layers with a window read prefixes row by row; without the tree there are none to share."""
+    """Layers with a window, or with latents, read prefixes row by row; without the tree there are
+    none to share."""
     sizes = sizing.bucket_sizes(device)
     if cfg.needs_whole_texts:
         sizes = sizes.up_to(cfg.context_length)
     has_tree = not (config.disable_radix_cache or cfg.needs_whole_texts)
-    if not has_tree or all(cfg.window(i) for i in range(cfg.num_layers)):
+    reads_alone = cfg.mla is not None or all(cfg.window(i) for i in range(cfg.num_layers))
+    if not has_tree or reads_alone:
         return dataclasses.replace(sizes, shared_from=None)
     return sizes
 
@@ -201,7 +203,7 @@ def _cache_shape(
 ) -> CacheShape:
     num_pages = sizing.num_pages(
         config,
-        bytes_per_token=kv_bytes_per_token(cfg, dtype) // len(devices),
+        bytes_per_token=kv_bytes_per_token(cfg, dtype, tp=len(devices)),
         context_length=cfg.context_length,
         devices=devices,
     )

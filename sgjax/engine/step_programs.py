@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int16, Int32
 
-from sgjax.cache.kv_cache import LayerKV, abstract_kv, empty
+from sgjax.cache.kv_cache import LayerCache, abstract_kv, empty
 from sgjax.engine import sampler
 from sgjax.engine.buckets import Bucket
 from sgjax.engine.places import make_places
@@ -37,7 +37,7 @@ class Model:
     forward: Callable[..., Any]
     params: Any
     """Without values, programs can be traced for them."""
-    kv: Callable[[int], list[LayerKV]]
+    kv: Callable[[int], list[LayerCache]]
     """Keys and values of so many tokens, without values."""
     vocab_size: int
     num_outputs: int
@@ -61,7 +61,7 @@ class Model:
 class DeviceState:
     """All that steps change on the device; every step replaces it, its arrays are donated."""
 
-    kv: list[LayerKV]
+    kv: list[LayerCache]
     tables: Int32[Array, "slots C"]
     last_tokens: Int32[Array, "slots"]
     seen: Int16[Array, "slots V"]
@@ -188,7 +188,8 @@ class StepPrograms:
     def _forward(self, given: dict[str, Any]) -> Iterator[Untraced]:
         state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]
         params = jax.tree.map(_abstract, self.model.params)
-        shardings = self._replicated, given["kv"][0].k.sharding, self._replicated
+        of_kv = jax.tree.map(lambda x: x.sharding, given["kv"])
+        shardings = self._replicated, of_kv, self._replicated
         for bucket in reversed(self.buckets):
             yield Untraced(
                 ("forward", bucket),
@@ -202,11 +203,11 @@ class StepPrograms:
         self,
         bucket: Bucket,
         params: Any,
-        kv: list[LayerKV],
+        kv: list[LayerCache],
         tables: Array,
         last_tokens: Array,
         inbox: Array,
-    ) -> tuple[Array, list[LayerKV], Array]:
+    ) -> tuple[Array, list[LayerCache], Array]:
         vector = inbox[self.forward_part(bucket)]
         step, tables = unpack_forward(vector, tables, last_tokens, bucket=bucket, shape=self.shape)
         logits, kv = self.model.forward(params, kv, step)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int32
 
 from sgjax.kernels_pallas.activations import Gating
 from sgjax.kernels_pallas.mixture_of_experts import Experts, mixture_of_experts
+from sgjax.kernels_pallas.product import product
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import Norm
 from sgjax.layers.routing import route
@@ -60,29 +61,7 @@ class MoE(nnx.Module):
     def of(self, x: Float[Array, "T D"], placement: Placement) -> Float[Array, "T D"]:
         """What the layer makes of x as it is."""
         ids, weights = self.routes(x)
-        y = self._of_experts(x, ids, weights, placement)
-        if self.shared is None:
-            return y
-        common = self.shared.of(x, placement)
-        if self.shared_gate is not None:
-            common *= jax.nn.sigmoid(_exact(x, self.shared_gate[...][:, None])).astype(x.dtype)
-        return y + common
-
-    def routes(self, x: Float[Array, "T D"]) -> tuple[Int32[Array, "T k"], Float32[Array, "T k"]]:
-        """The experts of each token, and their weights."""
-        logits = _exact(x, self.router[...])
-        if self.router_bias is not None:
-            logits += self.router_bias[...].astype(jnp.float32)[None]
-        bias = None if self.selection_bias is None else self.selection_bias[...]
-        return route(logits, self.moe, bias)
-
-    def _of_experts(
-        self,
-        x: Float[Array, "T D"],
-        ids: Int32[Array, "T k"],
-        weights: Float32[Array, "T k"],
-        placement: Placement,
-    ) -> Float[Array, "T D"]:
+        common = self._common(x, placement)
         if self.moe.weighs_inputs:
             x, weights = x * weights.astype(x.dtype), jnp.ones_like(weights)
         whole = PartitionSpec()
@@ -92,10 +71,31 @@ class MoE(nnx.Module):
                 _own_share, activation=self.activation, implementation=placement.kernels
             ),
             mesh=placement.mesh,
-            in_specs=(whole, whole, whole, *shares),
+            in_specs=(whole, whole, whole, (spec("T F"), spec("F D"), whole), *shares),
             out_specs=whole,
             check_vma=False,
-        )(x, ids, weights, self.gate_up[...], self.down[...], *self._biases)
+        )(x, ids, weights, common, self.gate_up[...], self.down[...], *self._biases)
+
+    def routes(self, x: Float[Array, "T D"]) -> tuple[Int32[Array, "T k"], Float32[Array, "T k"]]:
+        """The experts of each token, and their weights."""
+        logits = _exact(x, self.router[...])
+        if self.router_bias is not None:
+            logits += self.router_bias[...].astype(jnp.float32)[None]
+        bias = None if self.selection_bias is None else self.selection_bias[...]
+        return route(logits, self.moe, bias)
+
+    def _common(
+        self, x: Float[Array, "T D"], placement: Placement
+    ) -> tuple[Array, Array, Array | None] | tuple[None, None, None]:
+        """Of the expert that all tokens have: what its down projection takes, that, and what its
+        result is weighed with."""
+        if self.shared is None:
+            return None, None, None
+        hidden = self.shared.gate_up(x, placement)
+        gate = None
+        if self.shared_gate is not None:
+            gate = jax.nn.sigmoid(_exact(x, self.shared_gate[...][:, None])).astype(x.dtype)
+        return hidden, self.shared.down.weight[...], gate
 
     @property
     def _biases(self) -> tuple[Array, Array] | tuple[None, None]:
@@ -108,11 +108,13 @@ def _own_share(
     x: Float[Array, "T D"],
     ids: Int32[Array, "T k"],
     weights: Float32[Array, "T k"],
+    common: tuple[Array | None, Array | None, Array | None],
     *arrays: Float[Array, "..."] | None,
     activation: Gating,
     implementation: str | None,
 ) -> Float[Array, "T D"]:
-    """What one device does, with its share of its own experts; then all add up."""
+    """What one device does, with its share of its own experts, and of the one that all tokens
+    have; then all add up."""
     experts = Experts(*arrays)  # pyright: ignore[reportArgumentType]
     over_experts, over_widths = MESH_AXES
     ids = ids - jax.lax.axis_index(over_experts) * experts.down.shape[0]
@@ -122,6 +124,10 @@ def _own_share(
     y = mixture_of_experts(
         x, ids, weights, experts, activation=activation, implementation=implementation
     )
+    hidden, down, gate = common
+    if hidden is not None and down is not None:
+        of_all = product(hidden, down, implementation=implementation)
+        y += of_all if gate is None else of_all * gate
     return jax.lax.psum(y, MESH_AXES)
 
 

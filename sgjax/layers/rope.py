@@ -82,7 +82,14 @@ def attention_factor(rope: RopeConfig) -> float:
     return _mscale(factor, 1.0)
 
 
-def _mscale(factor: float, mscale: float) -> float:
+def score_factor(rope: RopeConfig) -> float:
+    """What scores are multiplied by: 1 but for YaRN as DeepSeek has it, whose rotation leaves to
+    scores what it does not do itself. https://arxiv.org/abs/2405.04434"""
+    all_dim = rope.param("mscale_all_dim") if rope.kind == "yarn" else None
+    return _mscale(rope.param("factor"), all_dim) ** 2 if all_dim else 1.0
+
+
+def _mscale(factor: int | float, mscale: int | float) -> float:
     return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 

@@ -34,6 +34,8 @@ FAMILIES = {
     "CohereForCausalLM": "cohere",
     "DbrxForCausalLM": "dbrx",
     "DeepseekForCausalLM": "deepseek",
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v3",
     "Exaone4ForCausalLM": "exaone4",
     "ExaoneForCausalLM": "exaone",
     "GPTBigCodeForCausalLM": "gpt_bigcode",

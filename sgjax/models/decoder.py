@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sgjax.cache.kv_cache import LayerKV
+from sgjax.cache.kv_cache import LayerCache
 from sgjax.layers.embed import Embed, LearnedVectors
 from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import NoNorm
@@ -48,8 +48,8 @@ class Decoder(nnx.Module):
         self.logit_soft_cap = cfg.logit_soft_cap
 
     def __call__(
-        self, blocks: dict[int, Params], kv: list[LayerKV], step: StepInputs
-    ) -> tuple[Float[Array, "R V"], list[LayerKV]]:
+        self, blocks: dict[int, Params], kv: list[LayerCache], step: StepInputs
+    ) -> tuple[Float[Array, "R V"], list[LayerCache]]:
         mesh = self.placement.mesh
         step = dataclasses.replace(step, placed=self.placement)
         x = constrain(self._embedded(step), "T D", mesh)
@@ -91,8 +91,8 @@ def build(family: Family, cfg: ModelConfig, placement: Placement) -> Decoder:
 
 
 def forward(
-    graphdef: nnx.GraphDef, params: Params, kv: list[LayerKV], step: StepInputs
-) -> tuple[Float[Array, "R V"], list[LayerKV]]:
+    graphdef: nnx.GraphDef, params: Params, kv: list[LayerCache], step: StepInputs
+) -> tuple[Float[Array, "R V"], list[LayerCache]]:
     """One step: logits where they are wanted (float32), and the cache with the step's tokens in it.
     Of a model that pools, what it makes of the texts of these tokens, in the place of logits.
 
@@ -111,8 +111,8 @@ def _table(num_rows: int, cfg: ModelConfig) -> LearnedVectors | None:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _run_block(
-    graphdef: nnx.GraphDef, params: Params, x: Array, h: Array, kv: LayerKV, step: StepInputs
-) -> tuple[Array, Array, LayerKV]:
+    graphdef: nnx.GraphDef, params: Params, x: Array, h: Array, kv: LayerCache, step: StepInputs
+) -> tuple[Array, Array, LayerCache]:
     """A block as a function of its own: layers of one kind share one trace and one lowering.
 
     It takes the residual stream x and what is still to be added to it, and gives both: the sum is

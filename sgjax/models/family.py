@@ -94,6 +94,19 @@ class Pooling:
 
 
 @dataclasses.dataclass(frozen=True)
+class MLAConfig:
+    """What keys and values are compressed to, and what heads are made of it (latent attention).
+
+    A head has U features that have no position and H that RoPE turns; keys share the latter.
+    """
+
+    kv_latent: int  # A
+    q_latent: int | None  # Q; None: queries are made of the stream itself
+    num_unturned: int  # U
+    value_size: int  # J
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """A transformer's sizes. Capital letters are the axes of `sgjax/axes.py`."""
 
@@ -139,6 +152,9 @@ class ModelConfig:
     parallel_residual: bool = False
     """Whether attention and the feed-forward layer stand side by side, after one norm, in a family
     where they need not."""
+    mla: MLAConfig | None = None
+    """Attention is to latents: then `head_size` is what RoPE turns, and there is a kv head for each
+    query head. None: it is to keys and values."""
     num_positions: int = 0
     """Rows of a table of learned positions, which are added to embeddings. 0: there is none."""
     first_position: int = 0

@@ -66,9 +66,13 @@ TURNED = "turned"
 
 def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
     """How long each lower-case axis of the tables is."""
-    moe = cfg.moe
+    moe, mla = cfg.moe, cfg.mla
     of_experts = {"e": moe.num_experts, "x": moe.d_expert, "fs": moe.d_shared} if moe else {}
-    return of_experts | {
+    of_latents = {}
+    if mla is not None:
+        of_latents = {"a": mla.kv_latent, "u": mla.num_unturned, "j": mla.value_size}
+        of_latents["q"] = mla.q_latent or 0
+    of_all = {
         "v": cfg.vocab_size,
         "d": cfg.d_model,
         "f": cfg.d_ff,
@@ -84,6 +88,7 @@ def axis_sizes(cfg: ModelConfig) -> dict[str, int]:
         "y": len(cfg.pooling.labels) if cfg.pooling else 0,
         TURNED: cfg.rope.num_turned(cfg.head_size),
     }
+    return of_all | of_experts | of_latents
 
 
 def num_experts(cfg: ModelConfig) -> int:

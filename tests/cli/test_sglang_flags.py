@@ -48,6 +48,8 @@ WORKS = [
     ("--tp-size 2", "tp_size", 2),
     ("--tensor-parallel-size 2", "tp_size", 2),
     ("--tp 2", "tp_size", 2),
+    ("--ep-size 2", "ep_size", 2),
+    ("--expert-parallel-size 2", "ep_size", 2),
     ("--stream-interval 8", "stream_interval", 8),
     ("--random-seed 7", "random_seed", 7),
     ("--log-level warning", "log_level", "warning"),

@@ -91,7 +91,8 @@ def test_a_device_holds_its_own_experts_or_its_share_of_all():
         assert place.shard_shape((4, D, 2, 8)) == share
 
 
-def test_what_experts_make_is_exchanged_once():
-    layer = filled(MoE(D, PLAIN))
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_experts_make_is_exchanged_once(kind):
+    layer = filled(MoE(D, dataclasses.replace(PLAIN, **KINDS[kind])))
     program = jax.jit(lambda x: layer.of(x, PLACEMENTS["ep 2"])).lower(jnp.asarray(normal(4, D)))
     assert program.compile().as_text().count(" all-reduce(") == 1

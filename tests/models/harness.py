@@ -69,11 +69,10 @@ def save(
 def make_weights_matter(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            is_norm = "norm" in name.lower()
-            if weight.ndim > 1 and not is_norm:
+            if weight.ndim > 1 and "norm" not in name.split(".")[-2]:
                 weight.normal_(0, 0.15)
             else:
-                weight.normal_(1.0 if is_norm else 0.0, 0.3)
+                weight.normal_(1.0 if "norm" in name.lower() else 0.0, 0.3)
         for name, buffer in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 buffer.normal_(0.0, 0.3)

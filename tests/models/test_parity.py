@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, dense, gemma, llama, moe, rope, variants
+from tests.models.cases import PLAIN, SIZES, deepseek, dense, gemma, llama, moe, rope, variants
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES | variants.CASES | dense.CASES | moe.CASES
+CASES = llama.CASES | gemma.CASES | variants.CASES | dense.CASES | moe.CASES | deepseek.CASES
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]
@@ -49,7 +49,7 @@ def test_logits_are_those_of_transformers_in_any_cut(name: str, tp: int, saved: 
         np.testing.assert_allclose(found[row], expected, rtol=0, atol=TOLERANCE, err_msg=row)
 
 
-@pytest.mark.parametrize("name", moe.SPLIT_BY_EXPERT)
+@pytest.mark.parametrize("name", [*moe.SPLIT_BY_EXPERT, "deepseek_v3"])
 def test_devices_with_experts_of_their_own_give_the_same_logits(name: str, saved: Saved):
     folder, model = saved(name)
     tokens = sequences(SIZES["vocab_size"])

@@ -21,6 +21,7 @@ from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import num_experts, sources
 from tests.models import (
     published,
+    published_deepseek,
     published_dense,
     published_encoders,
     published_moe,
@@ -33,6 +34,7 @@ MODELS = (
     | published_variants.MODELS
     | published_dense.MODELS
     | published_moe.MODELS
+    | published_deepseek.MODELS
     | published_encoders.MODELS
 )
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from sgjax.bench.kernels import attention, drawing, mixtures, products
+from sgjax.bench.kernels import attention, drawing, latents, mixtures, products
 from sgjax.bench.kernels.op import Op
 from sgjax.errors import ConfigError
 
-OPS = (attention.OP, drawing.OP, mixtures.OP, products.OP)
+OPS = (attention.OP, drawing.OP, latents.OP, mixtures.OP, products.OP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

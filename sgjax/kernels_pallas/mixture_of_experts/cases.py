@@ -12,9 +12,9 @@ from jaxtyping import Array
 from sgjax.kernels_pallas.activations import Gating
 from sgjax.kernels_pallas.mixture_of_experts import Experts
 
-Routing = Literal["even", "uneven", "one", "elsewhere"]
-"""Tokens go to experts by chance; most to a few, and to some nobody; all to the same; or half of
-the choices are of experts that are not here."""
+Routing = Literal["even", "uneven", "one", "elsewhere", "padded"]
+"""Tokens go to experts by chance; most to a few, and to some nobody; all to the same; half of the
+choices are of experts that are not here; or half of the tokens are padding, which has no expert."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ SMALL = (
     Case("many tokens, few for each", 40, 16, 3, 32, 48, "uneven"),
     Case("all to one expert", 33, 4, 2, 32, 16, "one"),
     Case("half of it elsewhere", 20, 4, 4, 32, 16, "elsewhere"),
+    Case("half of it padding", 11, 4, 2, 32, 16, "padded"),
     Case("biases and a clamped gate", 9, 4, 2, 40, 24, "uneven", True, "clamped_silu"),
     Case("biases and GELU", 70, 3, 1, 32, 72, "uneven", True, "gelu_tanh"),
 )
@@ -89,4 +90,7 @@ def make_ids(case: Case, seed: int) -> np.ndarray:
         chance = 2.0 ** -np.arange(num_experts)
         chance[-1] = 0.0
     keys = np.log(host.uniform(size=(case.T, num_experts))) / np.maximum(chance, 1e-30)
-    return np.argsort(-keys, axis=1)[:, : case.top].astype(np.int32)
+    ids = np.argsort(-keys, axis=1)[:, : case.top].astype(np.int32)
+    if case.routing == "padded":
+        ids[case.T // 2 :] = -1
+    return ids

@@ -46,9 +46,13 @@ class Options:
 
 
 def attend(
-    tiles: Tiles, k: Array, v: Array, sinks: Array | None, options: Options
+    tiles: Tiles, k: Array, v: Array | None, sinks: Array | None, options: Options
 ) -> Float[Array, "W M K G H"]:
-    """Attention of every tile to its row's cache; float32, zero past a tile's count."""
+    """Attention of every tile to its row's cache; float32, zero past a tile's count.
+
+    Without `v`, keys are the values, too: given twice, a loop would copy them. K and H may be one
+    axis of them: parted before the loop, they would be copied again.
+    """
     W, M, K, G, H = tiles.q.shape
     # Positions [start, end) are seen by some token of the tile.
     end = tiles.first + tiles.count if options.is_causal else tiles.length
@@ -69,7 +73,8 @@ def attend(
         inside = jnp.clip(at, start[:, None], jnp.maximum(end - 1, 0)[:, None])
         page = jnp.take_along_axis(tiles.tables, inside // options.page_size, axis=1)
         slots = page * options.page_size + inside % options.page_size
-        keys, values = (x[slots].astype(jnp.float32) for x in (k, v))  # [W, BLOCK, K, H]
+        keys = k[slots].astype(jnp.float32).reshape(W, BLOCK, K, H)
+        values = keys if v is None else v[slots].astype(jnp.float32)
         scores = jnp.einsum("WKMH,WBKH->WKMB", q, keys, precision="highest")
         if options.soft_cap is not None:
             scores = options.soft_cap * jnp.tanh(scores / options.soft_cap)
@@ -105,7 +110,7 @@ def attend(
 
 
 def decode(
-    q: Array, k: Array, v: Array, rows, sinks: Array | None, options: Options
+    q: Array, k: Array, v: Array | None, rows, sinks: Array | None, options: Options
 ) -> Float[Array, "T K G H"]:
     """The tokens of the first num_decode rows, all rows side by side; the others are zero."""
     n = min(q.shape[0], rows.lengths.shape[0])
@@ -130,7 +135,7 @@ def _tables(rows, options: Options) -> Int32[Array, "S C"]:
 
 
 def extend(
-    out: Array, q: Array, k: Array, v: Array, rows, *, sinks: Array | None, options: Options
+    out: Array, q: Array, k: Array, v: Array | None, rows, *, sinks: Array | None, options: Options
 ) -> Array:
     """Puts the tokens of the rows after the decode rows into `out`, one tile after the other."""
     T, M = q.shape[0], min(TILE, q.shape[0])
@@ -170,7 +175,7 @@ def ragged_paged_attention(
     is_causal=True,
     sinks=None,
 ):
-    """The contract in plain JAX. Accumulates in float32 whatever the inputs are."""
+    """The contract in plain JAX. Accumulates in float32 whatever the inputs are; v may be None."""
     options = Options(page_size, scale, window, soft_cap, is_causal)
     out = decode(q, k, v, rows, sinks, options)
     return out if only_decode else extend(out, q, k, v, rows, sinks=sinks, options=options)

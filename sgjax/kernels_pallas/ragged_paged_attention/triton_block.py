@@ -140,14 +140,20 @@ def take_in(state, q, cache: Cache, positions, seen, options: Options):
     top, total, out = state
     slots = cache.slots(positions, whole=seen is None)
     scores = options.cap(dot(q, cache.keys(slots).T))
+    new_top, p, shrink = weigh(top, scores, seen, options)
+    values = cache.values(slots)
+    out = out * shrink[:, None] + dot(p.astype(values.dtype), values)
+    return new_top, total * shrink + p.sum(-1), out
+
+
+def weigh(top, scores, seen, options: Options):
+    """A block's scores as weights of its values: the new highest score, the block's numerators, and
+    the factor of what was summed up before."""
     if seen is not None:
         scores = jnp.where(seen, scores, NEVER)
     new_top = jnp.maximum(top, scores.max(-1))
     p = jnp.exp2(_fused(scores, options.exponent, -new_top * options.exponent, options.interpret))
-    shrink = jnp.exp2((top - new_top) * options.exponent)
-    values = cache.values(slots)
-    out = out * shrink[:, None] + dot(p.astype(values.dtype), values)
-    return new_top, total * shrink + p.sum(-1), out
+    return new_top, p, jnp.exp2((top - new_top) * options.exponent)
 
 
 def merge(state, other, options: Options):
