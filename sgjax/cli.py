@@ -1,4 +1,4 @@
-"""The command line: sgjax serve | generate | chat | bench | version | env."""
+"""The command line: sgjax serve | generate | chat | inspect | bench | version | env."""
 
 import argparse
 import importlib.metadata
@@ -12,6 +12,7 @@ from sgjax.bench.command import add_bench
 from sgjax.config import did_you_mean
 from sgjax.errors import ConfigError, RequestError, SgjaxError
 from sgjax.flags import ENGINE_GROUPS, Parser, add_model, add_options, config_from
+from sgjax.options import read_integer
 
 # Flag -> (parameter of SamplingParams, how it is read, help).
 _SAMPLING = {
@@ -56,6 +57,7 @@ def make_parser() -> tuple[Parser, list[str]]:
     _add_serve(commands.add_parser("serve", help="serve a model over HTTP"))
     _add_generate(commands.add_parser("generate", help="go on from a text, without a server"))
     _add_chat(commands.add_parser("chat", help="talk to a model in this terminal"))
+    _add_inspect(commands.add_parser("inspect", help="say what a model is, and whether it fits"))
     add_bench(commands.add_parser("bench", help="measure an engine, a server, or kernels"))
     commands.add_parser("version", help="say the version").set_defaults(run=_version)
     commands.add_parser("env", help="say what this machine has, for bug reports").set_defaults(
@@ -90,6 +92,19 @@ def _add_chat(parser: Parser) -> None:
     _add_sampling(parser)
     add_options(parser, ENGINE_GROUPS)
     parser.set_defaults(run=_chat)
+
+
+def _add_inspect(parser: Parser) -> None:
+    parser.usage = "%(prog)s [MODEL] [flags]"
+    add_model(parser)
+    parser.add_argument(
+        "--device-memory",
+        type=read_integer,
+        metavar="BYTES",
+        help="of a device, 80G say (default: as this machine has)",
+    )
+    add_options(parser, ENGINE_GROUPS)
+    parser.set_defaults(run=_inspect)
 
 
 def _add_sampling(parser: Parser) -> None:
@@ -134,6 +149,14 @@ def _chat(parsed: argparse.Namespace) -> None:
     if parsed.found:
         raise ConfigError(f"{parsed.found[0].where} is for an engine in this process, not --url.")
     terminal.chat_with_server(url, params, key=key, model=parsed.model, system=parsed.system)
+
+
+def _inspect(parsed: argparse.Namespace) -> None:
+    config = config_from(parsed)
+    from sgjax.model_report import report
+
+    for line in report(config, parsed.device_memory):
+        print(line)
 
 
 def _version(parsed: argparse.Namespace) -> None:

@@ -85,7 +85,8 @@ ALLOWED = {
     "flags": ("config_sources", "options", "sglang_flags"),
     "progress": ("engine.messages",),
     "terminal": ("engine.local_client", "front", "progress", "text"),
-    "cli": ("bench.command", "flags", "terminal", "sgjax_server"),
+    "cli": ("bench.command", "flags", "options", "terminal", "model_report", "sgjax_server"),
+    "model_report": ("models", "weights", "sharding", "cache.kv_cache", "engine.sizing"),
     "launch_server": ("cli",),
     # The language
     "lang": ("front.loop_thread",),

@@ -81,6 +81,11 @@ def on_grid(count: int) -> int:
     return count // step * step
 
 
+def memory_share(config: ServeConfig, num_devices: int) -> float:
+    """What weights and cache may take of an accelerator's memory."""
+    return config.mem_fraction_static or (0.88 if num_devices == 1 else 0.87)
+
+
 def _tokens_that_fit(
     config: ServeConfig, bytes_per_token: int, context_length: int, devices: list[jax.Device]
 ) -> int:
@@ -88,8 +93,7 @@ def _tokens_that_fit(
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         fitting = int(memory * (config.mem_fraction_static or _CPU_SHARE)) // bytes_per_token
         return min(fitting, max(_CPU_TOKENS, context_length + config.page_size))
-    share = config.mem_fraction_static or (0.88 if len(devices) == 1 else 0.87)
-    of_limit = share / allocator_share(len(devices))
+    of_limit = memory_share(config, len(devices)) / allocator_share(len(devices))
     return min(_free_bytes(device, of_limit) for device in devices) // bytes_per_token
 
 

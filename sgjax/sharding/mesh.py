@@ -57,6 +57,11 @@ def make_mesh(
     )
 
 
+def mesh_without_devices(tp_size: int, *, ep_size: int = 1) -> AbstractMesh:
+    """For sizes of shards alone."""
+    return AbstractMesh((ep_size, tp_size // ep_size), MESH_AXES, axis_types=_AXIS_TYPES)
+
+
 def mesh_of_absent(tp_size: int, device: AbstractDevice, *, ep_size: int = 1) -> AbstractMesh:
     """What programs can be traced for, though nothing can run: devices that need not be there."""
     return AbstractMesh(

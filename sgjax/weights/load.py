@@ -58,8 +58,7 @@ def load_model(
     if load_format == "dummy":
         arrays = _random(weights, placement, dtype, report)
     else:
-        by_name = {".".join(map(str, path)): weight for path, weight in weights.items()}
-        checkpoint = _Checkpoint(CheckpointFiles(Path(model_dir)), family, cfg, by_name)
+        checkpoint = _checkpoint(model_dir, family, cfg, placement)
         checkpoint.check()
         arrays = checkpoint.load(placement, dtype, report)
     return graphdef, traverse_util.unflatten_dict(dict(zip(weights, arrays, strict=True)))
@@ -72,10 +71,34 @@ def abstract_model(
     graphdef, state = nnx.split(build(family, cfg, placement))
     weights = dict(nnx.to_flat_state(state))
     params = {
-        path: jax.ShapeDtypeStruct(x.shape, dtype, sharding=sharding(placement.mesh, x.axes))
+        path: jax.ShapeDtypeStruct(
+            x.shape, x.own_dtype or dtype, sharding=sharding(placement.mesh, x.axes)
+        )
         for path, x in weights.items()
     }
     return graphdef, traverse_util.unflatten_dict(params)
+
+
+def check_checkpoint(
+    model_dir: str | Path, family: Family, cfg: ModelConfig, placement: Placement
+) -> int:
+    """Whether every tensor is there, used, and of the right shape; how many there are. Reads the
+    files' headers only.
+
+    Raises:
+        CheckpointError: as `load_model`.
+    """
+    checkpoint = _checkpoint(model_dir, family, cfg, placement)
+    checkpoint.check()
+    return len(checkpoint.files.names)
+
+
+def _checkpoint(
+    model_dir: str | Path, family: Family, cfg: ModelConfig, placement: Placement
+) -> "_Checkpoint":
+    _, state = nnx.split(build(family, cfg, placement))
+    by_name = {".".join(map(str, path)): weight for path, weight in nnx.to_flat_state(state)}
+    return _Checkpoint(CheckpointFiles(Path(model_dir)), family, cfg, by_name)
 
 
 def _random(

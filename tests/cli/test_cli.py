@@ -7,7 +7,7 @@ import pytest
 from sgjax import cli
 from sgjax.cli import main
 
-ALL_COMMANDS = ["serve", "generate", "chat", "bench", "version", "env"]
+ALL_COMMANDS = ["serve", "generate", "chat", "inspect", "bench", "version", "env"]
 
 
 @pytest.fixture(autouse=True)

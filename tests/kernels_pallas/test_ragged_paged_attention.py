@@ -56,7 +56,7 @@ def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
 def options_of(case: Case) -> triton_block.Options:
     scale = case.head**-0.5
     return triton_block.Options(
-        case.page_size, scale, case.window, case.soft_cap, case.is_causal, interpret=True
+        case.page_size, scale, case.window, case.soft_cap, is_causal=case.is_causal, interpret=True
     )
 
 

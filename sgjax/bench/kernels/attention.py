@@ -79,7 +79,12 @@ def _chain(call: Call, count: int) -> Call:
 
 def _options(case: Case, interpret: bool) -> triton_block.Options:
     return triton_block.Options(
-        case.page_size, case.head**-0.5, case.window, case.soft_cap, interpret
+        case.page_size,
+        case.head**-0.5,
+        case.window,
+        case.soft_cap,
+        is_causal=case.is_causal,
+        interpret=interpret,
     )
 
 

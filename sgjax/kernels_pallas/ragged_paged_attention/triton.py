@@ -42,7 +42,9 @@ def ragged_paged_attention(
             "for all three. Cast q, or keep the cache in the dtype of the activations."
         )
     kind = kind or device_kind()
-    options = tb.Options(page_size, scale, window, soft_cap, is_causal, interpret)
+    options = tb.Options(
+        page_size, scale, window, soft_cap, is_causal=is_causal, interpret=interpret
+    )
     row_bytes = next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:

@@ -24,6 +24,7 @@ class Options:
     scale: float
     window: int | None
     soft_cap: float | None
+    _: dataclasses.KW_ONLY
     is_causal: bool = True
     interpret: bool = False
 
