@@ -24,6 +24,7 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.models.pooled import generator_of, read_max_length, read_pooling
 
 FAMILIES = {
+    "ArceeForCausalLM": "arcee",
     "BertForMaskedLM": "bert",
     "BertForSequenceClassification": "bert",
     "BertModel": "bert",

@@ -3,7 +3,7 @@ part is rotated. https://arxiv.org/abs/2402.16819, https://arxiv.org/abs/2407.14
 """
 
 from sgjax.models import gemma, llama, starcoder2
-from sgjax.models.family import Family, ModelConfig
+from sgjax.models.family import Family, ModelConfig, Target
 from sgjax.models.hf_config import HFConfig
 from sgjax.models.hf_rope import read_rope
 
@@ -28,12 +28,9 @@ def config(hf: HFConfig) -> ModelConfig:
     return cfg
 
 
-WEIGHTS = gemma.with_offset_norms(
-    llama.WEIGHTS
-    | starcoder2.NORM_BIASES
-    | {
-        "model.layers.{}.mlp.up_proj.weight": ("blocks.{}.mlp.up.weight", "f d -> d f"),
-        "model.layers.{}.mlp.up_proj.bias": ("blocks.{}.mlp.up.bias", "f -> f"),
-    }
-)
+WITHOUT_A_GATE: dict[str, Target] = {
+    "model.layers.{}.mlp.up_proj.weight": ("blocks.{}.mlp.up.weight", "f d -> d f"),
+    "model.layers.{}.mlp.up_proj.bias": ("blocks.{}.mlp.up.bias", "f -> f"),
+}
+WEIGHTS = gemma.with_offset_norms(llama.WEIGHTS | starcoder2.NORM_BIASES | WITHOUT_A_GATE)
 FAMILY = Family(config=config, block=starcoder2.Block, weights=WEIGHTS)

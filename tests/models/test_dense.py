@@ -8,6 +8,7 @@ from sgjax.errors import ConfigError
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
+from tests.models.published import LLAMA
 from tests.models.published_dense import (
     CHATGLM3,
     EXAONE_3,
@@ -20,6 +21,8 @@ from tests.models.published_dense import (
     STARCODER,
     STARCODER2,
 )
+
+ARCEE = LLAMA | {"architectures": ["ArceeForCausalLM"], "hidden_act": "relu2"}
 
 
 def read(values: dict[str, Any]) -> ModelConfig:
@@ -150,6 +153,16 @@ BAD = {
         "kv_channels = 64 is supported as 128",
     ),
     "nemotron that leaves its epsilon out": (without(MINITRON, "norm_eps"), "lacks 'norm_eps'"),
+    "arcee with an unknown activation": (
+        ARCEE | {"hidden_act": "xielu"},
+        'hidden_act = "xielu" is not known',
+    ),
+    "arcee that leaves its activation out": (without(ARCEE, "hidden_act"), "lacks 'hidden_act'"),
+    "arcee that leaves its epsilon out": (without(ARCEE, "rms_norm_eps"), "lacks 'rms_norm_eps'"),
+    "arcee that rotates parts": (
+        ARCEE | {"partial_rotary_factor": 0.5},
+        "turns a part of each head",
+    ),
 }
 
 

@@ -1,7 +1,8 @@
 """Families that vary what a block norms, where it rotates, or its feed-forward layer: OLMo 2,
-EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron."""
+EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron, AFM."""
 
 from transformers import (
+    ArceeConfig,
     Exaone4Config,
     GPTBigCodeConfig,
     LlamaConfig,
@@ -12,7 +13,7 @@ from transformers import (
 )
 
 from tests.models.cases import PLAIN, SIZES, Case, case, rope
-from tests.models.cases.llama import LLAMA3
+from tests.models.cases.llama import LLAMA3, YARN
 
 HYBRID = {
     "num_hidden_layers": 3,
@@ -89,6 +90,19 @@ CASES = {
     ),
     "nemotron with biases": case(
         NemotronConfig,
+        {"attention_bias": True, "mlp_bias": True},
+        attention={"attention_bias": False},
+        mlp={"mlp_bias": False},
+    ),
+    "arcee": case(
+        ArceeConfig,
+        YARN | {"rms_norm_eps": 0.05},
+        scaling=PLAIN,
+        activation={"hidden_act": "silu"},
+        eps={"rms_norm_eps": 1e-5},
+    ),
+    "arcee with biases": case(
+        ArceeConfig,
         {"attention_bias": True, "mlp_bias": True},
         attention={"attention_bias": False},
         mlp={"mlp_bias": False},
