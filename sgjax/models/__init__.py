@@ -72,6 +72,7 @@ FAMILIES = {
     "RobertaForMaskedLM": "roberta",
     "RobertaForSequenceClassification": "roberta",
     "RobertaModel": "roberta",
+    "SeedOssForCausalLM": "seed_oss",
     "SmolLM3ForCausalLM": "smollm3",
     "StableLmForCausalLM": "stablelm",
     "Starcoder2ForCausalLM": "starcoder2",

@@ -1,5 +1,5 @@
 """config.json of published dense models: OLMo 2, InternLM2, (Chat)GLM, EXAONE, Qwen 1, SmolLM3,
-StarCoder, Nemotron, Falcon 3."""
+StarCoder, Nemotron, Falcon 3, Seed-OSS."""
 
 from tests.models.published import LLAMA, Published
 
@@ -383,6 +383,35 @@ FALCON_3 = LLAMA | {
     "transformers_version": "4.46.1",
     "vocab_size": 131072,
 }
+SEED_OSS = {
+    "architectures": ["SeedOssForCausalLM"],
+    "attention_bias": True,
+    "attention_dropout": 0.1,
+    "attention_out_bias": False,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 5120,
+    "initializer_range": 0.02,
+    "intermediate_size": 27648,
+    "max_position_embeddings": 524288,
+    "mlp_bias": False,
+    "model_type": "seed_oss",
+    "num_attention_heads": 80,
+    "num_hidden_layers": 64,
+    "num_key_value_heads": 8,
+    "pad_token_id": 1,
+    "residual_dropout": 0.1,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": {"rope_type": "default"},
+    "rope_theta": 10000000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.55.0",
+    "use_cache": True,
+    "vocab_size": 155136,
+}
 
 MODELS = {
     "OLMo-2-7B": Published(OLMO_2, 7_298_617_344, 4096),
@@ -498,4 +527,5 @@ MODELS = {
     "StarCoder": Published(STARCODER, 15_517_456_384, 8192),
     "Minitron-4B": Published(MINITRON, 4_190_509_056, 4096),
     "Falcon3-7B": Published(FALCON_3, 7_455_550_464, 32768),
+    "Seed-OSS-36B": Published(SEED_OSS, 36_151_104_512, 524288),
 }

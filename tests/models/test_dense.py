@@ -17,6 +17,7 @@ from tests.models.published_dense import (
     MINITRON,
     MODELS,
     QWEN,
+    SEED_OSS,
     SMOLLM3,
     STARCODER,
     STARCODER2,
@@ -79,6 +80,13 @@ def test_nemotron_rotates_the_part_that_either_of_two_keys_says():
     old = without(MINITRON, "partial_rotary_factor") | {"rope_percent": 0.25, "kv_channels": 128}
     assert read(old).rope.fraction == 0.25
     assert read(MINITRON).rope.fraction == 0.5
+
+
+def test_seed_oss_tells_the_biases_before_attention_from_those_behind_it():
+    cfg = read(SEED_OSS)
+    assert (cfg.qkv_bias, cfg.out_bias, cfg.mlp_bias) == (True, False, False)
+    assert read(SEED_OSS | {"attention_out_bias": True}).out_bias
+    assert cfg.num_heads * cfg.head_size == 2 * cfg.d_model
 
 
 BAD = {
@@ -163,6 +171,16 @@ BAD = {
         ARCEE | {"partial_rotary_factor": 0.5},
         "turns a part of each head",
     ),
+    "seed-oss that leaves its heads' size out": (without(SEED_OSS, "head_dim"), "lacks 'head_dim'"),
+    "seed-oss that leaves its kv heads out": (
+        without(SEED_OSS, "num_key_value_heads"),
+        "lacks 'num_key_value_heads'",
+    ),
+    "seed-oss that leaves its biases out": (
+        without(SEED_OSS, "attention_bias"),
+        "lacks 'attention_bias'",
+    ),
+    "seed-oss with windows": (SEED_OSS | {"sliding_window": 4096}, "sliding_window = 4096"),
 }
 
 

@@ -1,5 +1,5 @@
 """Families that vary what a block norms, where it rotates, or its feed-forward layer: OLMo 2,
-EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron, AFM."""
+EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron, AFM, Seed-OSS."""
 
 from transformers import (
     ArceeConfig,
@@ -8,6 +8,7 @@ from transformers import (
     LlamaConfig,
     NemotronConfig,
     Olmo2Config,
+    SeedOssConfig,
     SmolLM3Config,
     Starcoder2Config,
 )
@@ -106,5 +107,23 @@ CASES = {
         {"attention_bias": True, "mlp_bias": True},
         attention={"attention_bias": False},
         mlp={"mlp_bias": False},
+    ),
+    "seed_oss": case(
+        SeedOssConfig,
+        PLAIN | {"head_dim": 24},
+        theta=rope("default", 1e4),
+        bias={"attention_bias": False},
+    ),
+    "seed_oss with all biases": case(
+        SeedOssConfig,
+        {"attention_out_bias": True, "mlp_bias": True},
+        attention={"attention_bias": False},
+        out={"attention_out_bias": False},
+        mlp={"mlp_bias": False},
+    ),
+    "seed_oss with biases behind attention alone": case(
+        SeedOssConfig,
+        {"attention_bias": False, "attention_out_bias": True},
+        out={"attention_out_bias": False},
     ),
 }
