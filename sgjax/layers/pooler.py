@@ -30,7 +30,8 @@ class Pooler(nnx.Module):
         count, head = len(pooling.labels), pooling.head
         self.score = Weight((count, d_model), "Y D") if count else None
         self.head = Head(head, d_model, head_norm) if count and head else None
-        self.score_bias = Weight((count,), "Y") if count and head else None
+        has_bias = count and (head or pooling.is_sglangs)
+        self.score_bias = Weight((count,), "Y") if has_bias else None
 
     def __call__(
         self, norm: Norm, x: Float[Array, "T D"], delta: Float[Array, "T D"], step: StepInputs

@@ -113,6 +113,7 @@ def read_model_config(
     hf = HFConfig.from_file(folder / "config.json")
     family = find_family(hf.architecture)
     is_causal = hf.flag("is_causal", True)
+    hf("classification_out_size", None)  # for read_pooling
     cfg = family.config(hf).with_context_length(context_length)
     pooling = read_pooling(
         hf, folder, cfg.pooling, is_embedding=is_embedding or hf.architecture not in FAMILIES

@@ -85,7 +85,9 @@ class Pooling:
     labels: tuple[str, ...] = ()
     """Of a classifier: the vector is a score for each."""
     head: ClassifierHead | None = None
-    """Of a classifier. None: scores are products with the vector, without biases."""
+    """Of a classifier. None: scores are products with the vector."""
+    is_sglangs: bool = False
+    """Whether it is a classifier as SGLang has it, whose scores have biases."""
 
     @property
     def needs_all_tokens(self) -> bool:

@@ -17,9 +17,10 @@ from sgjax.models.family import Pooling
 from sgjax.models.hf_config import HFConfig
 
 _GENERATOR = "ForCausalLM"
-_CLASSIFIERS = ("ForSequenceClassification", "ForClassification")
+_SGLANGS_CLASSIFIER = "ForClassification"
+_CLASSIFIERS = ("ForSequenceClassification", _SGLANGS_CLASSIFIER)
 _EMBEDDERS = ("EmbeddingModel", "Model")
-"""Endings of architectures; the second of each are SGLang's own and Hugging Face's."""
+"""Endings of architectures, SGLang's own among them."""
 
 _POOLINGS = {
     "pooling_mode_cls_token": "first",
@@ -48,7 +49,7 @@ def read_pooling(
         ConfigError: where a file is damaged, or asks for what there is not.
     """
     if hf.architecture.endswith(_CLASSIFIERS):
-        given = default or Pooling()
+        given = default or Pooling(is_sglangs=hf.architecture.endswith(_SGLANGS_CLASSIFIER))
         return dataclasses.replace(given, is_normalised=False, labels=_labels(hf))
     modules = _read(folder / "modules.json")
     if not (modules or is_embedding):
@@ -91,8 +92,9 @@ def _pooled(path: Path) -> Any:
 
 def _labels(hf: HFConfig) -> tuple[str, ...]:
     names = hf("id2label", None)
-    if names is None:
-        count = hf.size("num_labels", _LABELS_BY_DEFAULT)
+    count = hf.size("classification_out_size", None)
+    if names is None or count is not None:
+        count = count or hf.size("num_labels", _LABELS_BY_DEFAULT)
         return tuple(f"LABEL_{i}" for i in range(count))
     if not (isinstance(names, Mapping) and sorted(map(str, range(len(names)))) == sorted(names)):
         raise hf.error("id2label", "must map '0', '1', ... to names")

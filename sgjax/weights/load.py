@@ -240,6 +240,11 @@ def _table(family: Family, cfg: ModelConfig, files: CheckpointFiles) -> Table:
     }
     if cfg.pooling.head is not None:
         return table
+    if cfg.pooling.is_sglangs:
+        return table | {
+            "classification_head.weight": ("pooler.score", "y d -> y d"),
+            "classification_head.bias": ("pooler.score_bias", "y -> y"),
+        }
     return table | {"score.weight": ("pooler.score", "y d -> y d")}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.numpy import load_file, save_file
 
 import sgjax
 from sgjax.errors import ConfigError, ContextTooLong, InvalidRequest
@@ -164,6 +165,19 @@ def test_a_classifier_gives_the_scores_of_its_labels(tmp_path, num_labels):
         expected = model(torch.tensor([TEXTS[0]])).logits[0].numpy()
     (found,) = vectors(tmp_path, TEXTS[:1])
     assert found.shape == (num_labels,)
+    np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
+
+
+def test_sglangs_classifier_has_a_head_with_biases(tmp_path):
+    model = save(transformers.LlamaForCausalLM, transformers.LlamaConfig(**SIZES), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["lm_head.weight"]
+    head, bias = np.random.default_rng(0).normal(size=(2, 5, 64)).astype(np.float32)
+    tensors |= {"classification_head.weight": head, "classification_head.bias": bias[:, 0].copy()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    edit_config(tmp_path, architectures=["LlamaForClassification"], classification_out_size=5)
+    (found,) = vectors(tmp_path, TEXTS[:1])
+    expected = head @ states(model.model, TEXTS[0])[-1] + bias[:, 0]
     np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
 
 
