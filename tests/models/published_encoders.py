@@ -44,7 +44,7 @@ MS_MARCO = MINI_LM | {
     "transformers_version": "4.52.0.dev0",
 }
 BGE_ZH = BERT | {
-    "_name_or_path": "/root/.cache/torch/sentence_transformers/BAAI_bge-large-zh/",
+    "_name_or_path": "BAAI/bge-large-zh",
     "architectures": ["BertModel"],
     "bos_token_id": 0,
     "classifier_dropout": None,
