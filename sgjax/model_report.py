@@ -20,6 +20,8 @@ from sgjax.weights.hub import model_folder
 from sgjax.weights.load import abstract_model, check_checkpoint
 
 _GIB = 2**30
+_DTYPES = {"auto": "bfloat16", "float": "float32", "half": "float16"}
+"""By their other names; "auto" is as on accelerators, whatever computes here."""
 
 
 def report(config: ServeConfig, device_memory: int | None = None) -> Iterator[str]:
@@ -35,7 +37,7 @@ def report(config: ServeConfig, device_memory: int | None = None) -> Iterator[st
     )
     cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     mesh = mesh_without_devices(config.tp_size, ep_size=config.ep_size)
-    dtype = jnp.dtype({"float32": "float32", "float": "float32"}.get(config.dtype, "bfloat16"))
+    dtype = jnp.dtype(_DTYPES.get(config.dtype, config.dtype))
     _, params = abstract_model(family, cfg, Placement(mesh), dtype=dtype)
     weights = jax.tree.leaves(params)
     file = FAMILIES.get(cfg.architecture) or FAMILIES[generator_of(cfg.architecture)]

@@ -31,6 +31,15 @@ def test_a_large_model_is_told_without_its_weights(capsys, tmp_path):
     assert "weights         none here" in out
 
 
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [("half", "float16 14.96"), ("float", "float32 29.92"), ("auto", "bfloat16 14.96")],
+)
+def test_a_dtype_goes_by_all_its_names(capsys, tmp_path, dtype, told):
+    out = inspected(capsys, published(tmp_path, "Llama-3.1-8B"), "--dtype", dtype)
+    assert f"in {told} GiB" in out
+
+
 def test_devices_share_weights_and_cache(capsys, tmp_path):
     folder = published(tmp_path, "Llama-3.1-70B")
     out = inspected(capsys, folder, "--device-memory", "80G")
