@@ -30,6 +30,7 @@ class Bench:
     def check(self, workload: Workload) -> None:
         """Raises ConfigError for a workload that this engine cannot run as it is meant."""
         limit = min(self._info["context_length"], self._info["max_total_tokens"])
+        self._check_task(workload)
         if workload.bound_to is not None:
             check_tokenizer(workload.name, has_tokenizer=self._engine.tokenizer is not None)
         if workload.longest > limit:
@@ -40,6 +41,16 @@ class Bench:
             )
         if workload.measure in ("decode", "beside"):
             self._check_room(workload)
+
+    def _check_task(self, workload: Workload) -> None:
+        """Of a model that generates no vectors are measured, and the other way round."""
+        gives_vectors = self._info["task"] != "generate"
+        if workload.measure != "start" and (workload.measure == "encode") != gives_vectors:
+            does, name = ("gives vectors", "encode") if gives_vectors else ("generates", "decode")
+            raise ConfigError(
+                f"{workload.name} is not for this model, which {does}. Choose another, or measure "
+                f"{name}."
+            )
 
     def _check_room(self, workload: Workload) -> None:
         """All requests must run at a time, with all of their tokens in the cache."""
@@ -59,14 +70,14 @@ class Bench:
 
     def measure(self, workload: Workload) -> list[Figure]:
         """The figures of a workload, after a short warm-up and with an empty prefix cache."""
-        self._warm_up()
+        self._warm_up(workload)
         self._engine.flush_cache()
         match workload.measure:
             case "decode":
                 return [self._decode(workload)]
             case "beside":
                 return [self._beside(workload)]
-            case "prefill":
+            case "prefill" | "encode":
                 return self._prefill(workload)
             case "whole" if workload.bound_to is not None:
                 return self._bound(workload)
@@ -152,11 +163,15 @@ class Bench:
         ]
 
     def _prefill(self, workload: Workload) -> list[Figure]:
-        """Fresh prompts each time: milliseconds until all have a token, and tokens a second."""
-        outputs = [job.num_output for job in workload.jobs]
-        runs = [
-            self._time(self._prompts(workload, seed=run), outputs) for run in range(PREFILL_RUNS)
-        ]
+        """Fresh prompts each time: milliseconds until all have what is asked for, and tokens a
+        second."""
+        runs = []
+        for run in range(PREFILL_RUNS):
+            prompts = self._prompts(workload, seed=run)
+            if workload.measure == "encode":
+                runs.append(self._time_vectors(prompts))
+            else:
+                runs.append(self._time(prompts, [job.num_output for job in workload.jobs]))
         name, best, is_rate = workload.name, min(runs), workload.is_rate
         took = Figure(
             name=f"{name}-ms" if is_rate else name,
@@ -196,12 +211,15 @@ class Bench:
             ),
         ]
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, workload: Workload) -> None:
         """Wakes the device's clocks, and what Python and the driver do lazily."""
         limit = min(self._info["context_length"], self._info["max_total_tokens"])
         num_prompt = min(WARM_UP_PROMPT, limit // 2)
         num_output = min(WARM_UP_OUTPUT, limit // 2)
         prompts = [[i] * num_prompt for i in range(WARM_UP_REQUESTS)]
+        if workload.measure == "encode":
+            self._time_vectors(prompts)
+            return
         self._time(prompts, [num_output] * len(prompts))
 
     def _prompts(self, workload: Workload, seed: int = 0) -> list[list[int]]:
@@ -228,6 +246,12 @@ class Bench:
                     f"{answer['meta_info']['finish_reason']}."
                 )
         return seconds
+
+    def _time_vectors(self, prompts: Sequence[Sequence[int]]) -> float:
+        """Seconds from handing in all texts at once to having all their vectors."""
+        begin = time.perf_counter()
+        self._engine.encode(input_ids=prompts)
+        return time.perf_counter() - begin
 
     def _generate(
         self,

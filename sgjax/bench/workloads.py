@@ -8,16 +8,19 @@ from typing import Literal
 from sgjax.config import did_you_mean
 from sgjax.errors import ConfigError
 
-Measure = Literal["start", "decode", "prefill", "whole", "beside"]
+Measure = Literal["start", "decode", "prefill", "whole", "beside", "encode"]
 """start: how long the engine takes until it serves, and until nothing compiles any more; and how
 many tokens its cache holds.
 decode: a step of decoding, with the prompts in the prefix cache.
 prefill: fresh prompts, until all have their first token.
 whole: everything, once.
-beside: a step of decoding, while bound requests decode too."""
+beside: a step of decoding, while bound requests decode too.
+encode: fresh texts, until all have their vector."""
 
-GROUPS = ("decode", "prefill", "throughput", "json")
+GROUPS = ("decode", "prefill", "throughput", "json", "encode")
 """What several workloads are called together: the beginnings of their names."""
+_BY_NAME_ONLY = ("json", "encode")
+"""Groups that are not among "all": the first needs a tokenizer, the other a model of vectors."""
 
 DECODE_BATCHES = (1, 8, 32, 64, 128, 256)
 
@@ -110,6 +113,8 @@ def _all(size: _Scale) -> Iterator[Workload]:
     for name, kind in (("beside", "string"), ("beside-jumps", "list")):
         bound = {"bound_to": kind, "bound_jobs": jobs[half:]}
         yield Workload(f"json-{name}-64", "beside", jobs[:half], **bound)
+    jobs = apart(size(256), size(512), 0)
+    yield Workload("encode-256x512", "encode", jobs, is_rate=True)
 
 
 def batch_workloads(*, batch_size: int, input_len: int, output_len: int) -> list[Workload]:
@@ -159,8 +164,7 @@ def _tree(size: _Scale) -> tuple[Job, ...]:
 
 
 def select(names: Sequence[str], scale: float = 1.0) -> list[Workload]:
-    """The workloads of these names, each once; "all", and a name of GROUPS, are several. (Those of
-    "json" need a tokenizer, and are not among all.)
+    """The workloads of these names, each once; "all", and a name of GROUPS, are several.
 
     Raises:
         ConfigError: there is none of a name, or no name at all.
@@ -176,7 +180,7 @@ def select(names: Sequence[str], scale: float = 1.0) -> list[Workload]:
     chosen = [
         name
         for name in known
-        if {name, _group(name)} & set(names) or ("all" in names and _group(name) != "json")
+        if {name, _group(name)} & set(names) or ("all" in names and _group(name) not in _BY_NAME_ONLY)
     ]
     return [known[name] for name in chosen]
 

@@ -106,12 +106,24 @@ def test_a_workload_that_does_not_fit_the_engine_is_refused_before_any_is_measur
     assert "decode-8 has a request of 1153 tokens, but this engine takes 256" in err
 
 
+def test_texts_are_encoded_by_a_model_of_vectors_and_by_no_other(bench, no_leaks):
+    status, out, err = bench("encode", "--is-embedding", "--scale", "0.02")
+    assert (status, err) == (0, "")
+    assert re.search(r"^encode-256x512 .*tokens/s", out, re.MULTILINE)
+    status, _, err = bench("decode-1", "--is-embedding", "--scale", "0.02")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "decode-1 is not for this model, which gives vectors" in err
+    status, _, err = bench("encode", "--scale", "0.02")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "encode-256x512 is not for this model, which generates" in err
+
+
 class Sized:
     """An engine of which only the limits matter."""
 
     def get_server_info(self):
         limits = {"context_length": 2000, "max_total_tokens": 4000, "max_running_requests": 8}
-        return {"engine": limits}
+        return {"engine": {**limits, "task": "generate"}}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +217,7 @@ def test_elsewhere_there_is_nothing_to_hold_figures_against(engine, model):
 
 def test_marks_are_for_workloads_that_there_are():
     of_start = {"kv-tokens", "start-serving", "start-ready", "start-ready-warm"}
-    unmarked = {"start"} | {name for name in workloads() if name.startswith("json-")}
+    unmarked = {"start"} | {name for name in workloads() if name.startswith(("json-", "encode-"))}
     names = {*workloads()} - unmarked | of_start
     assert marks_for(H200, read_shape("llama-3.1-8b")).keys() == names
     assert marks_for(H200, read_shape("qwen3-0.6b")).keys() < names
