@@ -57,9 +57,10 @@ def _sizes(cfg: ModelConfig) -> Iterator[str]:
     elif cfg.num_heads != cfg.num_kv_heads:
         heads += f", {cfg.num_kv_heads // cfg.kv_repeat} of keys and values"
     yield f"attention       {heads}"
-    if windows := {window for window in map(cfg.window, range(cfg.num_layers)) if window}:
-        count = sum(cfg.window(layer) is not None for layer in range(cfg.num_layers))
-        yield f"windows         {', '.join(map(str, sorted(windows)))} in {count} layers"
+    for what, of_layer in (("windows", cfg.window), ("chunks", cfg.chunk)):
+        if sizes := [size for size in map(of_layer, range(cfg.num_layers)) if size]:
+            named = ", ".join(map(str, sorted(set(sizes))))
+            yield f"{what:16}{named} in {len(sizes)} layers"
     if cfg.moe is not None:
         yield (
             f"experts         {cfg.moe.num_experts}, {cfg.moe.d_expert} wide, "

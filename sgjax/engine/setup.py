@@ -174,13 +174,13 @@ def _dtype(config: ServeConfig, device: jax.Device) -> jnp.dtype:
 
 
 def _bucket_sizes(config: ServeConfig, cfg: ModelConfig, device: jax.Device) -> BucketSizes:
-    """Layers with a window, or with latents, read prefixes row by row; without the tree there are
-    none to share."""
+    """Layers with a window or a chunk, or with latents, read prefixes row by row; without the tree
+    there are none to share."""
     sizes = sizing.bucket_sizes(device)
     if cfg.needs_whole_texts:
         sizes = sizes.up_to(cfg.context_length)
     has_tree = not (config.disable_radix_cache or cfg.needs_whole_texts)
-    reads_alone = cfg.mla is not None or all(cfg.window(i) for i in range(cfg.num_layers))
+    reads_alone = cfg.mla is not None or not any(map(cfg.sees_all, range(cfg.num_layers)))
     if not has_tree or reads_alone:
         return dataclasses.replace(sizes, shared_from=None)
     return sizes

@@ -28,9 +28,9 @@ class Attention(nnx.Module):
 
     Queries, keys and values come from one product, a group at a time: the G queries of a kv head,
     its key, its value. `qk_norms` are applied to the query heads and the key heads before the
-    rotation, and before queries, keys and values are clipped. What the layer's window, its RoPE,
-    the factor and the cap of its scores are, and whether it has biases, `cfg` says. `sinks` gives
-    each query head a learnt score in softmax's denominator.
+    rotation, and before queries, keys and values are clipped. What the layer's window or chunk, its
+    RoPE, the factors of its queries and of its scores and their cap are, and whether it has biases,
+    `cfg` says. `sinks` gives each query head a learnt score in softmax's denominator.
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Attention(nnx.Module):
         self.sinks = Weight((cfg.num_kv_heads, groups), "K G") if sinks else None
         self.head_size = size
         self.rope = cfg.layer_rope(layer)
-        self.window = cfg.window(layer)
+        self.window, self.chunk = cfg.window(layer), cfg.chunk(layer)
+        self.query_scale = cfg.query_scale(layer)
         self.scale = size**-0.5 if cfg.attn_scale is None else cfg.attn_scale
         self.soft_cap = cfg.attn_soft_cap
         self.clip = cfg.qkv_clip
@@ -92,14 +93,15 @@ class Attention(nnx.Module):
         if self.clip is not None:
             qkv = jnp.clip(qkv, -self.clip, self.clip)
         cos, sin = rope.angles(self.rope, self.head_size, step.positions)
+        factors = self.query_scale and self.query_scale.factors(step.positions)
         heads, cache, whole = spec("T K G H"), spec("PB K H"), PartitionSpec()
         attended, k, v = jax.shard_map(
             functools.partial(self._attend, step=step),
             mesh=step.placement.mesh,
-            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole, spec("K G")),
+            in_specs=(heads, whole, whole, cache, cache, whole, whole, whole, whole, spec("K G")),
             out_specs=(heads, cache, cache),
             check_vma=False,
-        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales, self._sinks)
+        )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales, factors, self._sinks)
         return self.out(attended, step.placement), LayerKV(k, v)
 
     @property
@@ -116,6 +118,7 @@ class Attention(nnx.Module):
         slots: Int32[Array, "T"],
         rows: RaggedRows,
         norms: tuple[Array, Array] | None,
+        factors: Float[Array, "T"] | None,
         sinks: Float[Array, "K G"] | None,
         *,
         step: StepInputs,
@@ -126,6 +129,8 @@ class Attention(nnx.Module):
         q, k, v = rotate_and_write(
             qkv, cos, sin, k, v, slots, norms=norms, eps=eps, implementation=kernels
         )
+        if factors is not None:
+            q = (q.astype(jnp.float32) * factors[:, None, None, None]).astype(q.dtype)
         attended = ragged_paged_attention(
             q,
             k,
@@ -134,6 +139,7 @@ class Attention(nnx.Module):
             page_size=step.page_size,
             scale=self.scale,
             window=self.window,
+            chunk=self.chunk,
             soft_cap=self.soft_cap,
             is_causal=self.is_causal,
             sinks=sinks,

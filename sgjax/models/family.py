@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sgjax.errors import ConfigError
 from sgjax.kernels_pallas.activations import Activation
+from sgjax.layers.query_scale import QueryScale
 from sgjax.layers.rope import RopeConfig
 
 if TYPE_CHECKING:
@@ -132,10 +133,15 @@ class ModelConfig:
     mlp_bias: bool = False
     windows: tuple[int | None, ...] = ()
     """Sliding window of each layer, or None: all tokens. Empty: None everywhere."""
+    chunks: tuple[int | None, ...] = ()
+    """Tokens of the chunks that a text is cut into for each layer, whose tokens see their own chunk
+    alone. None: it is not cut. Empty: None everywhere."""
     kv_repeat: int = 1
     """How many copies of each kv head the cache holds (tp beyond the number of kv heads)."""
     layer_ropes: tuple[RopeConfig | None, ...] = ()
     """The RoPE of each layer, None where positions are not told. Empty: `rope` everywhere."""
+    query_scales: tuple[QueryScale | None, ...] = ()
+    """What queries of each layer are multiplied by, after RoPE. Empty: None everywhere."""
     attn_scale: float | None = None
     """What products of queries and keys are multiplied by. None: H ** -0.5."""
     attn_soft_cap: float | None = None
@@ -190,6 +196,20 @@ class ModelConfig:
         """The window of a layer, None where it leaves nothing of a request out."""
         window = self.windows[layer] if self.windows else None
         return None if window is None or window >= self.context_length else window
+
+    def chunk(self, layer: int) -> int | None:
+        """The chunk of a layer, None where it leaves nothing of a request out."""
+        chunk = self.chunks[layer] if self.chunks else None
+        return None if chunk is None or chunk >= self.context_length else chunk
+
+    def sees_all(self, layer: int) -> bool:
+        """Whether a layer's tokens see all that is before them."""
+        return self.window(layer) is None and self.chunk(layer) is None
+
+    def query_scale(self, layer: int) -> QueryScale | None:
+        """What a layer's queries are multiplied by, None where that is 1 for all of a request."""
+        scale = self.query_scales[layer] if self.query_scales else None
+        return None if scale is None or scale.interval > self.context_length else scale
 
     @property
     def needs_whole_texts(self) -> bool:

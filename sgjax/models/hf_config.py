@@ -261,15 +261,20 @@ class HFConfig:
 
     def sliding_layers(self, default: Callable[[int], bool]) -> list[bool]:
         """Whether each layer has a sliding window: as layer_types says, else by its number."""
+        return self.layers_of(_SLIDING, default)
+
+    def layers_of(self, kind: str, default: Callable[[int], bool]) -> list[bool]:
+        """Whether each layer's attention is of a kind, not full: as layer_types says, else by its
+        number."""
         num_layers = self.size("num_hidden_layers")
         types = self("layer_types", None)
         if types is None:
             return [default(layer) for layer in range(num_layers)]
-        known = [kind for kind in types if kind in (_FULL, _SLIDING)]
+        known = [given for given in types if given in (_FULL, kind)]
         if known != types or len(types) != num_layers:
-            rule = f"must list {_FULL!r} or {_SLIDING!r} for each of the {num_layers} layers"
+            rule = f"must list {_FULL!r} or {kind!r} for each of the {num_layers} layers"
             raise self.error("layer_types", rule)
-        return [kind == _SLIDING for kind in types]
+        return [given == kind for given in types]
 
     def finish(self) -> None:
         """Refuses keys that nobody has read: a model they change would be computed wrongly."""

@@ -1,7 +1,6 @@
 """Llama 4's language model: one expert a token beside one that all have, and layers without RoPE.
 
-Layers with RoPE attend within chunks of the text, and from the length of a chunk on queries of the
-others are scaled. Texts shorter than that know nothing of either, and longer ones are refused.
+Layers with RoPE attend within chunks of the text, and queries of the others are scaled by position.
 https://ai.meta.com/blog/llama-4-multimodal-intelligence/
 """
 
@@ -14,13 +13,16 @@ from sgjax.cache.kv_cache import LayerKV
 from sgjax.layers.attention import Attention
 from sgjax.layers.head_norms import PlainHeadNorm
 from sgjax.layers.inputs import StepInputs
+from sgjax.layers.query_scale import QueryScale
 from sgjax.layers.rope import RopeConfig
 from sgjax.models import llama, qwen2_moe
 from sgjax.models.family import Family, ModelConfig, MoEConfig, Table, Target
 from sgjax.models.feed_forward import feed_forward_of
 from sgjax.models.hf_config import HFConfig
-from sgjax.models.hf_rope import read_context_length, read_rope
+from sgjax.models.hf_rope import read_rope
 from sgjax.models.norms import norm_of
+
+_Ropes = tuple[RopeConfig | None, ...]
 
 
 def config(hf: HFConfig) -> ModelConfig:
@@ -38,6 +40,7 @@ def config(hf: HFConfig) -> ModelConfig:
         layers=_layers_with_experts(hf),
     )
     rope = read_rope(hf)
+    ropes = _layer_ropes(hf, rope)
     cfg = llama.read_sizes(
         hf,
         rope=rope,
@@ -45,20 +48,15 @@ def config(hf: HFConfig) -> ModelConfig:
         out_bias=bias,
         d_ff=hf.size("intermediate_size_mlp"),
         has_qk_norms=hf.flag("use_qk_norm", True),
-        layer_ropes=_layer_ropes(hf, rope),
-        context_length=min(read_context_length(hf, rope), _shortest_that_differs(hf) - 1),
+        layer_ropes=ropes,
+        chunks=_chunks(hf, ropes),
+        query_scales=_query_scales(hf, ropes),
         moe=moe,
     )
-    for key in ("for_llm_compressor", "cache_implementation", "attn_scale", "layer_types"):
+    for key in ("for_llm_compressor", "cache_implementation"):
         hf(key, None)
     hf.finish()
     return cfg
-
-
-def _shortest_that_differs(hf: HFConfig) -> int:
-    """Tokens of a text for which chunks and the scale of queries make a difference."""
-    chunk, scaled = hf.size("attention_chunk_size", 8192) + 1, hf.size("floor_scale", 8192)
-    return min(chunk, scaled) if hf("attn_temperature_tuning", True) else chunk
 
 
 def _layers_with_experts(hf: HFConfig) -> tuple[bool, ...]:
@@ -67,13 +65,30 @@ def _layers_with_experts(hf: HFConfig) -> tuple[bool, ...]:
     return tuple(layer in listed for layer in range(num_layers))
 
 
-def _layer_ropes(hf: HFConfig, rope: RopeConfig) -> tuple[RopeConfig | None, ...]:
+def _layer_ropes(hf: HFConfig, rope: RopeConfig) -> _Ropes:
     """Every no_rope_layer_interval-th layer has none, or those that no_rope_layers has 0 for."""
     num_layers, every = hf.size("num_hidden_layers"), hf.size("no_rope_layer_interval", 4)
     turns = hf("no_rope_layers", None) or [(i + 1) % every for i in range(num_layers)]
     if len(turns) != num_layers:
         raise hf.error("no_rope_layers", f"must say 1 or 0 for each of {num_layers} layers")
     return tuple(rope if turn else None for turn in turns)
+
+
+def _chunks(hf: HFConfig, ropes: _Ropes) -> tuple[int | None, ...]:
+    """Of the layers that layer_types says, or else of those with RoPE."""
+    are_chunked = hf.layers_of("chunked_attention", lambda layer: ropes[layer] is not None)
+    if not any(are_chunked):
+        hf("attention_chunk_size", None)
+        return ()
+    chunk = hf.size("attention_chunk_size")  # no default: transformers tells null from none
+    return tuple(chunk if is_chunked else None for is_chunked in are_chunked)
+
+
+def _query_scales(hf: HFConfig, ropes: _Ropes) -> tuple[QueryScale | None, ...]:
+    """Of the layers without RoPE."""
+    scale = QueryScale(hf.size("floor_scale", 8192), hf.number("attn_scale", 0.1))
+    is_on = bool(hf("attn_temperature_tuning", True))  # a number in older configs
+    return tuple(scale if is_on and rope is None else None for rope in ropes)
 
 
 class Block(nnx.Module):

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from sgjax.cli import main
+from tests.models import published_moe
 from tests.models.published import MODELS
 from tests.tiny import TinyLlama
 
@@ -15,7 +16,8 @@ def inspected(capsys, *args: str) -> str:
 
 
 def published(tmp_path, name: str) -> str:
-    (tmp_path / "config.json").write_text(json.dumps(MODELS[name].config))
+    config = (MODELS | published_moe.MODELS)[name].config
+    (tmp_path / "config.json").write_text(json.dumps(config))
     return str(tmp_path)
 
 
@@ -38,6 +40,17 @@ def test_a_large_model_is_told_without_its_weights(capsys, tmp_path):
 def test_a_dtype_goes_by_all_its_names(capsys, tmp_path, dtype, told):
     out = inspected(capsys, published(tmp_path, "Llama-3.1-8B"), "--dtype", dtype)
     assert f"in {told} GiB" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Mistral-7B-v0.1", "windows         4096 in 32 layers"),
+        ("Llama-4-Scout, text", "chunks          8192 in 36 layers"),
+    ],
+)
+def test_layers_that_see_a_part_of_the_text_are_told(capsys, tmp_path, name, told):
+    assert told in inspected(capsys, published(tmp_path, name))
 
 
 def test_devices_share_weights_and_cache(capsys, tmp_path):

@@ -39,6 +39,8 @@ HEADS = tuple(
     )
 )
 
+CHUNKS = Case("in chunks", (1, 700, 64), ((0, 70), (300, 200)), T=300, group=5, head=128, chunk=90)
+
 SHARED = tuple(
     Case(
         f"shared, heads of {head}, {group} to a kv head",
@@ -85,7 +87,7 @@ def test_float32_equals_the_reference_closely(case):
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("case", HEADS + SHARED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", (*HEADS, CHUNKS, *SHARED), ids=lambda case: case.name)
 def test_any_head_size_equals_the_reference_within_rounding(case, dtype):
     assert relative_error(case, dtype, seed=2) < (5e-3 if dtype == jnp.bfloat16 else 7e-4)
 

@@ -40,6 +40,15 @@ FAMILIES = {
         "moe_intermediate_size": 16,
     },
     "mixtral": {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
+    "llama4": {
+        "model_type": "llama4_text",
+        "num_local_experts": 4,
+        "intermediate_size_mlp": 48,
+        "no_rope_layers": [1, 0],
+        "attention_chunk_size": 9,
+        "floor_scale": 5,
+        "attn_scale": 0.5,
+    },
 }
 OPTIONS = {
     "skip_tokenizer_init": True,

@@ -44,6 +44,7 @@ def compiled_text(
             page_size=16,
             scale=H**-0.5,
             window=options.get("window"),
+            chunk=options.get("chunk"),
             soft_cap=options.get("soft_cap"),
             sinks=sinks,
             only_decode=only_decode,
@@ -101,9 +102,10 @@ def test_shared_prefixes_are_one_launch_more(heads, dtype, options):
     assert launches(text) == ["decode", "shared"]
 
 
-def test_in_a_window_nothing_is_shared():
+@pytest.mark.parametrize("options", [{"window": 512}, {"chunk": 512}])
+def test_in_windows_and_chunks_nothing_is_shared(options):
     text = compiled_text(
-        256, 256, (8, 4, 128), jnp.bfloat16, only_decode=True, shared=True, window=512
+        256, 256, (8, 4, 128), jnp.bfloat16, only_decode=True, shared=True, **options
     )
     assert launches(text) == ["decode"]
 
@@ -113,6 +115,8 @@ def test_in_a_window_nothing_is_shared():
     [
         ((8, 4, 128), jnp.bfloat16, {}),
         ((8, 1, 64), jnp.float16, {"window": 512}),
+        ((8, 5, 128), jnp.bfloat16, {"chunk": 8192}),
+        ((2, 3, 80), jnp.float16, {"chunk": 1000}),
         ((2, 3, 80), jnp.bfloat16, {"soft_cap": 50.0}),
         ((2, 7, 192), jnp.bfloat16, {}),
         ((4, 2, 256), jnp.bfloat16, {"window": 512, "soft_cap": 50.0}),

@@ -63,7 +63,7 @@ def test_any_cut_of_the_work_equals_the_reference(name, programs):
     """One program for all of a row's cache, or so many that some have nothing to read."""
     case = next(case for case in cases.SMALL if case.name == name)
     inputs, expected = reference(case)
-    options = triton_block.Options(case.page_size, case.size**-0.5, None, None, interpret=True)
+    options = triton_block.Options(case.page_size, case.size**-0.5, interpret=True)
     how = {
         "value_size": case.value_size,
         "options": options,

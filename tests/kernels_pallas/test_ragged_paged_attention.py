@@ -44,6 +44,8 @@ def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
         seen = np.abs(distance) < (case.window or length + 1)
         if case.is_causal:
             seen &= distance >= 0
+        if case.chunk is not None:
+            seen &= at[length - new :, None] // case.chunk == at // case.chunk
         p = np.where(seen, np.exp(scores), 0)
         total = p.sum(-1, keepdims=True)
         if case.sinks is not None:
@@ -55,9 +57,7 @@ def oracle(case: Case, inputs: cases.Inputs) -> np.ndarray:
 
 def options_of(case: Case) -> triton_block.Options:
     scale = case.head**-0.5
-    return triton_block.Options(
-        case.page_size, scale, case.window, case.soft_cap, is_causal=case.is_causal, interpret=True
-    )
+    return triton_block.Options(case.page_size, scale, case.soft_cap, case.view, interpret=True)
 
 
 @functools.cache
@@ -83,7 +83,16 @@ def test_the_triton_kernels_equal_the_reference(case):
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["extend in a long window", "mixed in a window", "mixed"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "extend in a long window",
+        "mixed in a window",
+        "extend in long chunks",
+        "mixed in chunks",
+        "mixed",
+    ],
+)
 def test_the_kernels_equal_the_reference_with_the_block_sizes_of_an_h200(name):
     """A tile of 128 rows has tokens that see nothing of the tile's first block."""
     case = next(case for case in cases.SMALL if case.name == name)
@@ -140,9 +149,31 @@ def test_the_kernels_keep_bfloat16_within_its_rounding():
     assert error < 5e-3
 
 
-@pytest.mark.parametrize("option", ["window", "soft_cap"])
-def test_a_feature_left_out_is_seen(option):
-    case = Case("all", (40,), ((30, 20),), window=16, soft_cap=1.0)
+@pytest.mark.parametrize("implementation", ["reference", "triton"])
+@pytest.mark.parametrize("option", [{"window": 30}, {"chunk": 64}])
+def test_nothing_before_a_view_is_read(option, implementation):
+    case = Case("far", (200,), ((130, 40),), **option)
+    inputs, expected = reference(case)
+    is_hidden = np.zeros(inputs.k.shape[0], bool)
+    for table, length, new in zip(inputs.rows.tables, case.lengths, case.num_tokens, strict=True):
+        at = np.arange(case.view.first(length - new))
+        slots = np.asarray(table)[at // case.page_size] * case.page_size + at % case.page_size
+        is_hidden[slots] = True
+    assert is_hidden.sum() > 200
+    k, v = (jnp.where(is_hidden[:, None, None], jnp.nan, x) for x in (inputs.k, inputs.v))
+    ops = {
+        "reference": functools.partial(ragged_paged_attention, implementation="reference"),
+        "triton": functools.partial(triton.ragged_paged_attention, interpret=True),
+    }
+    out = jax.jit(functools.partial(ops[implementation], **case.static))(
+        inputs.q, k, v, inputs.rows
+    )
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("option", "value"), [("window", 16), ("chunk", 16), ("soft_cap", 1.0)])
+def test_a_feature_left_out_is_seen(option, value):
+    case = Case("all", (40,), ((30, 20),), **{"soft_cap": 1.0, option: value})
     inputs, with_it = reference(case)
     without = oracle(dataclasses.replace(case, **{option: None}), inputs)
     assert np.abs(with_it - without).max() > 0.05
@@ -178,6 +209,14 @@ def test_kv_heads_over_two_devices_give_the_result_of_one():
     )
     out = jax.jit(op)(inputs.q, inputs.k, inputs.v, inputs.rows)
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("more", [{"window": 4}, {"is_causal": False}])
+def test_chunks_of_what_has_a_window_or_is_not_causal_are_an_error(more):
+    case = Case("any", (3,), chunk=4, **more)
+    inputs = make_inputs(case, 0)
+    with pytest.raises(ValueError, match="chunk = 4 is for causal attention without a window"):
+        ragged_paged_attention(inputs.q, inputs.k, inputs.v, inputs.rows, **case.static)
 
 
 def test_an_unknown_implementation_is_an_error_that_names_the_known_ones():

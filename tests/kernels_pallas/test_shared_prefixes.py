@@ -48,7 +48,7 @@ def kernels(shared: triton_shared.Sizes, decode: triton_decode.Sizes, page_size:
     """Both kernels with these sizes, interpreted."""
 
     def call(q, k, v, rows):
-        options = triton_block.Options(page_size, q.shape[-1] ** -0.5, None, None, interpret=True)
+        options = triton_block.Options(page_size, q.shape[-1] ** -0.5, interpret=True)
         prefixes = triton_shared.attend(q, k, v, rows, options=options, sizes=shared)
         return triton_decode.decode(q, k, v, rows, options=options, sizes=decode, prefixes=prefixes)
 

@@ -400,7 +400,7 @@ MODELS = {
         131072,
     ),
     "Grok-1": Published(GROK, 315_684_820_992, 8192),
-    "Llama-4-Scout, text": Published(LLAMA_4, 107_769_861_120, 8191),
+    "Llama-4-Scout, text": Published(LLAMA_4, 107_769_861_120, 10_485_760),
     "Llama-4-Maverick, text": Published(
         LLAMA_4
         | {
@@ -412,6 +412,6 @@ MODELS = {
             "use_qk_norm": False,
         },
         400_711_848_960,
-        8191,
+        1_048_576,
     ),
 }

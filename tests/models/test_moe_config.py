@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sgjax.errors import ConfigError
+from sgjax.layers.query_scale import QueryScale
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
@@ -96,6 +97,14 @@ BAD = {
         LLAMA_4 | {"no_rope_layers": [1, 0]},
         "no_rope_layers = .1, 0. must say 1 or 0 for each of 48 layers",
     ),
+    "layers in windows, not in chunks": (
+        LLAMA_4 | {"layer_types": ["sliding_attention"] * 48},
+        "layer_types = .* must list 'full_attention' or 'chunked_attention' for each of the 48",
+    ),
+    "chunks of no size": (
+        LLAMA_4 | {"attention_chunk_size": None},
+        "lacks 'attention_chunk_size'",
+    ),
 }
 
 
@@ -113,8 +122,26 @@ def test_layers_have_experts_where_the_config_says_so():
     assert read(QWEN_MOE | {"mlp_only_layers": [3]}).moe.layers.index(False) == 3
 
 
-def test_llama_4_serves_texts_that_know_nothing_of_chunks():
-    with pytest.raises(ConfigError, match=r"--context-length 8192 must be in \[1, 8191\]"):
-        read(LLAMA_4).with_context_length(8192)
-    short = read(LLAMA_4 | {"attention_chunk_size": 100, "attn_temperature_tuning": False})
-    assert short.context_length == 100
+def test_llama_4_has_chunks_where_it_turns_and_scaled_queries_where_not():
+    cfg = read(LLAMA_4)
+    scale = QueryScale(interval=8192, strength=0.1)
+    assert [cfg.chunk(layer) for layer in range(4)] == [8192, 8192, 8192, None]
+    assert [cfg.query_scale(layer) for layer in range(4)] == [None, None, None, scale]
+    assert [cfg.sees_all(layer) for layer in range(4)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("length", "chunk", "is_scaled"), [(8191, None, False), (8192, None, True), (8193, 8192, True)]
+)
+def test_short_texts_know_nothing_of_chunks_and_scales(length, chunk, is_scaled):
+    cfg = read(LLAMA_4).with_context_length(length)
+    assert cfg.chunk(0) == chunk
+    assert (cfg.query_scale(3) is not None) == is_scaled
+
+
+def test_llama_4_has_chunks_where_its_layer_types_say_so():
+    types = ["full_attention", "chunked_attention"] * 24
+    chunks = read(LLAMA_4 | {"layer_types": types}).chunks
+    assert chunks == (None, 8192) * 24
+    whole = {"layer_types": ["full_attention"] * 48, "attention_chunk_size": None}
+    assert read(LLAMA_4 | whole).chunks == ()

@@ -19,7 +19,7 @@ from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.sharding.rules import sharding
 from tests.models.published import LLAMA_3, QWEN2
-from tests.models.published_moe import QWEN_MOE
+from tests.models.published_moe import LLAMA_4, QWEN_MOE
 
 SMALL = {
     "hidden_size": 512,
@@ -91,6 +91,7 @@ def test_devices_speak_twice_a_layer_and_once_for_the_embedding():
     [
         (LLAMA_3, {}, 1),
         (QWEN2, {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 2}, 2),
+        (LLAMA_4, {"no_rope_layers": [1, 0, 1, 0]}, 2),
         (QWEN_MOE, {"mlp_only_layers": [0, 2]}, 2),
     ],
 )

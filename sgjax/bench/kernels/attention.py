@@ -78,13 +78,9 @@ def _chain(call: Call, count: int) -> Call:
 
 
 def _options(case: Case, interpret: bool) -> triton_block.Options:
+    scale = case.head**-0.5
     return triton_block.Options(
-        case.page_size,
-        case.head**-0.5,
-        case.window,
-        case.soft_cap,
-        is_causal=case.is_causal,
-        interpret=interpret,
+        case.page_size, scale, case.soft_cap, case.view, interpret=interpret
     )
 
 
@@ -138,7 +134,7 @@ OP = Op(
         ),
         TunedKernel(
             name="shared",
-            takes=lambda case: case.only_decode and bool(case.groups) and case.window is None,
+            takes=lambda case: case.only_decode and bool(case.groups) and not case.view.leaves_out,
             sizes=_sizes_of(triton_shared),
             call=_shared,
         ),

@@ -82,7 +82,7 @@ def _sizes(kernel: str) -> Callable[[Case, str | None], triton_runs.Sizes]:
 def _tuned(kernel: Callable[..., Any]) -> Callable[[Case, triton_runs.Sizes, bool], Call]:
     def call(case: Case, sizes: triton_runs.Sizes, interpret: bool) -> Call:
         scale = case.static["scale"]
-        options = triton_block.Options(case.page_size, scale, None, None, interpret=interpret)
+        options = triton_block.Options(case.page_size, scale, interpret=interpret)
         how = {"value_size": case.value_size, "options": options, "sizes": sizes}
         return functools.partial(kernel, **how)
 

@@ -12,8 +12,6 @@ def latent_attention(q, latents, rows, *, value_size, page_size, scale, only_dec
         rows,
         page_size=page_size,
         scale=scale,
-        window=None,
-        soft_cap=None,
         only_decode=only_decode,
     )
     return out[:, 0, :, :value_size]

@@ -37,7 +37,7 @@ def latent_attention(
             "both. Cast q, or keep the cache in the dtype of the activations."
         )
     kind = kind or device_kind()
-    options = tb.Options(page_size, scale, None, None, interpret=interpret)
+    options = tb.Options(page_size, scale, interpret=interpret)
     how = {"value_size": value_size, "options": options}
     result = None
     if not only_decode:

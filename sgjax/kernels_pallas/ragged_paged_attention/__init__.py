@@ -55,6 +55,7 @@ def ragged_paged_attention(
     page_size: int,
     scale: float,
     window: int | None = None,
+    chunk: int | None = None,
     soft_cap: float | None = None,
     is_causal: bool = True,
     sinks: Float[Array, "K G"] | None = None,
@@ -65,17 +66,22 @@ def ragged_paged_attention(
     where not `is_causal`: then a row's new tokens are all that it has, and none are shared.
 
     `window` lets a token see itself and the window - 1 tokens before it (and, where not causal,
-    after it); shared prefixes are not used then, since rows of different lengths see different
-    parts. `soft_cap` makes scores soft_cap * tanh(score / soft_cap). `sinks` are scores, one a
-    query head, of something that every token sees and that has no value: they count in softmax's
-    denominator only (https://arxiv.org/abs/2309.17453). Softmax and sums are float32; the result
-    has q's dtype and is zero for tokens of no row. `only_decode` promises statically that every row
-    has at most one
+    after it); `chunk`, where causal, those before it whose position // chunk is its own. Shared
+    prefixes are not used then, since rows of different lengths see different parts. `soft_cap`
+    makes scores soft_cap * tanh(score / soft_cap). `sinks` are scores, one a query head, of
+    something that every token sees and that has no value: they count in softmax's denominator only
+    (https://arxiv.org/abs/2309.17453). Softmax and sums are float32; the result has q's dtype and
+    is zero for tokens of no row. `only_decode` promises statically that every row has at most one
     token (T == S) and all rows that have one are decode rows. `implementation` is "reference",
     "triton" or None: "triton" where JAX's default devices are CUDA's, "reference" elsewhere. The
     op works on one device's heads: over a mesh it is called inside `shard_map(check_vma=False)`.
     """
     module = implementation_of(__name__, implementation)
+    if chunk is not None and (window is not None or not is_causal):
+        raise ValueError(
+            f"chunk = {chunk} is for causal attention without a window, but window = {window} and "
+            f"is_causal = {is_causal} were given."
+        )
     if only_decode and q.shape[0] != rows.lengths.shape[0]:
         raise ValueError(
             f"A step of decode rows only has one token a row, but {q.shape[0]} tokens and "
@@ -89,6 +95,7 @@ def ragged_paged_attention(
         page_size=page_size,
         scale=scale,
         window=window,
+        chunk=chunk,
         soft_cap=soft_cap,
         is_causal=is_causal,
         sinks=sinks,

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, SharedPrefixes
+from sgjax.kernels_pallas.ragged_paged_attention.view import View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Case:
     head: int = 64
     page_size: int = 16
     window: int | None = None
+    chunk: int | None = None
     soft_cap: float | None = None
     is_causal: bool = True
     has_sinks: bool = False
@@ -68,12 +70,18 @@ class Case:
         return jnp.asarray(2 * np.cos(np.arange(count, dtype=np.float32)).reshape(-1, self.group))
 
     @property
+    def view(self) -> View:
+        """What its tokens see."""
+        return View(self.window, self.chunk, self.is_causal)
+
+    @property
     def static(self) -> dict:
         """The keyword arguments of the op that are compiled in."""
         return {
             "page_size": self.page_size,
             "scale": self.head**-0.5,
             "window": self.window,
+            "chunk": self.chunk,
             "soft_cap": self.soft_cap,
             "is_causal": self.is_causal,
             "sinks": self.sinks,
@@ -100,12 +108,19 @@ SMALL = (
     ),
     Case("extend in a short window", extend=((0, 100), (90, 70)), window=10, page_size=64),
     Case("extend in a long window", extend=((150, 90),), window=100, kv_heads=1, group=1),
+    Case("decode in chunks", (1, 32, 33, 64, 65, 200), group=3, head=80, chunk=32),
+    Case("decode in chunks that cut pages", (5, 39, 41, 300), page_size=64, chunk=40),
+    Case("extend in short chunks", extend=((0, 100), (90, 70)), chunk=10, page_size=64),
+    Case("extend in long chunks", extend=((150, 90),), chunk=100, kv_heads=1, group=1),
+    Case("extend at the edges of chunks", extend=((48, 96), (47, 1), (96, 48)), chunk=48),
     Case("extend a row that waits", extend=((40, 0), (3, 4)), S=4, T=16, group=8),
     Case("whole texts", (1,), ((0, 90), (0, 2), (0, 64)), S=8, T=180, is_causal=False),
     Case("whole texts in a window", (1,), ((0, 90), (0, 150)), window=9, is_causal=False),
     Case("whole texts in a long window", (), ((0, 200),), window=70, group=1, is_causal=False),
     Case("mixed", (40, 1, 16), ((0, 20), (37, 9)), S=8, T=48, soft_cap=2.0, page_size=1),
     Case("mixed in a window", (40, 100), ((0, 20), (70, 33)), window=24, group=16, head=32),
+    Case("mixed in chunks", (40, 100), ((0, 20), (70, 33)), chunk=24, group=16, head=32),
+    Case("mixed in chunks of one token", (1, 9), ((5, 20),), S=4, chunk=1),
     Case("mixed in tables of one page", (7, 1), ((0, 12), (3, 2)), C=1, T=24),
     Case("mixed with more rows than tokens", (9, 30), ((0, 3),), S=16, T=8),
     Case("shared, the last token apart", (33, 33, 33), groups=((3, 32),), kv_heads=1),
@@ -114,8 +129,10 @@ SMALL = (
     Case("shared, long and soft capped", (300, 257, 400), groups=((3, 256),), soft_cap=2.0),
     Case("shared, odd sizes", (15, 20, 9), groups=((3, 7),), group=3, head=80, page_size=1),
     Case("shared, in a window", (70, 90, 40), groups=((3, 32),), window=24),
+    Case("shared, in chunks", (70, 90, 40), groups=((3, 32),), chunk=24),
     Case("decode with sinks", (5, 33, 200, 64), S=8, group=3, has_sinks=True),
     Case("decode with sinks in a window", (5, 33, 200), window=16, has_sinks=True),
+    Case("decode with sinks in chunks", (5, 33, 200), chunk=16, has_sinks=True),
     Case("extend with sinks", extend=((0, 20), (130, 75)), group=3, head=80, has_sinks=True),
     Case("mixed with sinks, capped", (40, 7), ((0, 20),), S=4, soft_cap=2.0, has_sinks=True),
     Case("shared, with sinks", (40, 33, 90), groups=((3, 32),), S=4, has_sinks=True),

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from sgjax.kernels_pallas.ragged_paged_attention.plan import query_blocks
+from sgjax.kernels_pallas.ragged_paged_attention.view import View
 
 NEVER = -1e30
 TILE = 64
@@ -40,9 +41,8 @@ class Options:
 
     page_size: int
     scale: float
-    window: int | None
     soft_cap: float | None
-    is_causal: bool = True
+    view: View
 
 
 def attend(
@@ -55,12 +55,8 @@ def attend(
     """
     W, M, K, G, H = tiles.q.shape
     # Positions [start, end) are seen by some token of the tile.
-    end = tiles.first + tiles.count if options.is_causal else tiles.length
-    start = jnp.zeros_like(end)
-    if options.window is not None:
-        start = jnp.maximum(tiles.first - options.window + 1, 0)
-        if not options.is_causal:
-            end = jnp.minimum(tiles.first + tiles.count + options.window - 1, end)
+    end = options.view.end(tiles.first + tiles.count, tiles.length)
+    start = jnp.broadcast_to(options.view.first(tiles.first), end.shape)
     q = (tiles.q.astype(jnp.float32) * options.scale).transpose(0, 2, 3, 1, 4)
     q = q.reshape(W, K, G * M, H)
     position = jnp.tile(tiles.first[:, None] + jnp.arange(M)[None], (1, G))
@@ -70,7 +66,8 @@ def attend(
         at = i * BLOCK + jnp.arange(BLOCK)[None]
         # Positions outside [start, end) are masked: they read a slot of the row all the same,
         # since another request's slot may hold NaN, and 0 * NaN is NaN.
-        inside = jnp.clip(at, start[:, None], jnp.maximum(end - 1, 0)[:, None])
+        first, last = start[:, None], end - 1
+        inside = jnp.clip(at, first, jnp.maximum(last, 0)[:, None])
         page = jnp.take_along_axis(tiles.tables, inside // options.page_size, axis=1)
         slots = page * options.page_size + inside % options.page_size
         keys = k[slots].astype(jnp.float32).reshape(W, BLOCK, K, H)
@@ -78,11 +75,7 @@ def attend(
         scores = jnp.einsum("WKMH,WBKH->WKMB", q, keys, precision="highest")
         if options.soft_cap is not None:
             scores = options.soft_cap * jnp.tanh(scores / options.soft_cap)
-        last = position if options.is_causal else jnp.broadcast_to(end[:, None] - 1, position.shape)
-        seen = at[None] <= last[:, :, None]
-        if options.window is not None:
-            seen &= at[None] > position[:, :, None] - options.window
-            seen &= at[None] < position[:, :, None] + options.window
+        seen = options.view.sees(at, position, last)
         scores = jnp.where(seen[:, None], scores, NEVER)
         new_top = jnp.maximum(top, scores.max(-1))
         p = jnp.exp(scores - new_top[..., None])
@@ -127,7 +120,7 @@ def decode(
 
 def _tables(rows, options: Options) -> Int32[Array, "S C"]:
     """The page tables; shared pages as the first row of each group has them."""
-    if rows.shared is None or options.window is not None:
+    if rows.shared is None or options.view.leaves_out:
         return rows.tables
     column = jnp.arange(rows.tables.shape[1])[None]
     is_shared = column < rows.shared.lengths[:, None] // options.page_size
@@ -169,13 +162,14 @@ def ragged_paged_attention(
     *,
     page_size,
     scale,
-    window,
-    soft_cap,
     only_decode,
+    window=None,
+    chunk=None,
+    soft_cap=None,
     is_causal=True,
     sinks=None,
 ):
     """The contract in plain JAX. Accumulates in float32 whatever the inputs are; v may be None."""
-    options = Options(page_size, scale, window, soft_cap, is_causal)
+    options = Options(page_size, scale, soft_cap, View(window, chunk, is_causal))
     out = decode(q, k, v, rows, sinks, options)
     return out if only_decode else extend(out, q, k, v, rows, sinks=sinks, options=options)

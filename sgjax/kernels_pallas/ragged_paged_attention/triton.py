@@ -12,6 +12,7 @@ from sgjax.kernels_pallas.ragged_paged_attention import (
     triton_extend,
     triton_shared,
 )
+from sgjax.kernels_pallas.ragged_paged_attention.view import View
 from sgjax.kernels_pallas.tiles import next_power_of_two
 
 
@@ -23,11 +24,12 @@ def ragged_paged_attention(
     *,
     page_size,
     scale,
-    window,
-    soft_cap,
-    sinks=None,
     only_decode,
+    window=None,
+    chunk=None,
+    soft_cap=None,
     is_causal=True,
+    sinks=None,
     kind=None,
     interpret=False,
 ):
@@ -42,16 +44,15 @@ def ragged_paged_attention(
             "for all three. Cast q, or keep the cache in the dtype of the activations."
         )
     kind = kind or device_kind()
-    options = tb.Options(
-        page_size, scale, window, soft_cap, is_causal=is_causal, interpret=interpret
-    )
+    view = View(window, chunk, is_causal)
+    options = tb.Options(page_size, scale, soft_cap, view, interpret=interpret)
     row_bytes = next_power_of_two(q.shape[-1]) * q.dtype.itemsize
     result = None
     if not only_decode:
         sizes = triton_extend.sizes(row_bytes, q.dtype, kind)
         result = triton_extend.extend(q, k, v, rows, sinks=sinks, options=options, sizes=sizes)
     prefixes = None
-    if rows.shared is not None and window is None:
+    if rows.shared is not None and not view.leaves_out:
         sizes = triton_shared.sizes(row_bytes, q.dtype, kind)
         prefixes = triton_shared.attend(q, k, v, rows, options=options, sizes=sizes)
     sizes = triton_decode.sizes(row_bytes, q.dtype, kind)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.pallas import triton as plgpu
 
+from sgjax.kernels_pallas.ragged_paged_attention.view import CAUSAL, View
 from sgjax.kernels_pallas.tiles import next_power_of_two
 
 NEVER = -(2.0**100)
@@ -22,10 +23,9 @@ class Options:
 
     page_size: int
     scale: float
-    window: int | None
-    soft_cap: float | None
+    soft_cap: float | None = None
+    view: View = CAUSAL
     _: dataclasses.KW_ONLY
-    is_causal: bool = True
     interpret: bool = False
 
     @property
@@ -41,12 +41,6 @@ class Options:
         if self.soft_cap is None:
             return scores
         return jnp.tanh(scores * (self.scale / self.soft_cap))
-
-    def first_seen(self, position):
-        """The first position that a token at `position` sees."""
-        if self.window is None:
-            return jnp.int32(0)
-        return jnp.maximum(position - (self.window - 1), 0)
 
 
 def _fused(scores, factor: float, plus, interpret: bool):

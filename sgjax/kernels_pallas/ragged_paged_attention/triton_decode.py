@@ -131,7 +131,7 @@ def _kernel(
     G, H = q_ref.shape[2:]
     live = row < num_decode_ref[0]
     length = jnp.where(live, lengths_ref[row], 0)
-    lo = options.first_seen(length - 1) if prefixes is None else prefixes.finds.length[row]
+    lo = options.view.first(length - 1) if prefixes is None else prefixes.finds.length[row]
     first_block = lo // sizes.block
     num_blocks = pl.cdiv(length, sizes.block) - first_block
     per_split = pl.cdiv(num_blocks, splits)

@@ -2,8 +2,8 @@
 
 A program takes one query block (a run of new tokens of one row) and one kv head; tokens times
 query heads are the rows of its products. New keys and values are in the cache already, so what was
-cached before and what is new are one loop over the page table: first the blocks that the window
-cuts, then the whole ones, without a mask, then those that causality cuts.
+cached before and what is new are one loop over the page table: first the blocks that a window or a
+chunk cuts, then the whole ones, without a mask, then those that causality cuts.
 
 A step of few tokens has few query blocks, and a long prefix would keep these few programs at work
 for long. So there a query block's loop is split over several programs, as in decode, and a second
@@ -150,14 +150,16 @@ def _kernel(
     head, split = pl.program_id(0), pl.program_id(2)
     block = pl.num_programs(1) - 1 - pl.program_id(1)  # a row's later blocks take longer: first
     row, position, count = row_ref[block], position_ref[block], count_ref[block]
-    end = position + count if options.is_causal else lengths_ref[row]
+    end = position + count
+    if not options.view.is_causal:
+        end = options.view.end(end, lengths_ref[row])
     cache = tb.Cache(
         k_ref,
         v_ref,
         tables_ref,
         row,
         head,
-        options.first_seen(position),
+        options.view.first(position),
         end - 1,
         options.page_size,
     )
@@ -194,44 +196,31 @@ def _attend(state, q, cache, position, count, *, run, part, sizes, options):
 
     def cut(j, state):
         at = j * N + jnp.arange(N)
-        last_seen = position + run.t if options.is_causal else jnp.full_like(run.t, cache.last)
-        seen = at[None, :] <= last_seen[:, None]
-        if options.window is not None:
-            seen &= at[None, :] > (position + run.t - options.window)[:, None]
-        if options.window is not None and not options.is_causal:
-            seen &= at[None, :] < (position + run.t + options.window)[:, None]
+        seen = options.view.sees(at, position + run.t, cache.last)
         return tb.take_in(state, q, cache, at, seen, options)
 
-    # Blocks [first, a) are cut by the window, [a, b) whole for all tokens, [b, last) cut by
-    # causality, or by the window and the row's end. In a window shorter than the run no block is
-    # whole, and a == b.
-    first, last, a, b = _blocks(cache, position, count, N, options)
+    # Blocks [first, a) are cut where views begin, [a, b) whole for all tokens, [b, last) cut where
+    # views end. In a window shorter than the run, or in two chunks, no block is whole, and a == b.
+    first, last, a, b = _blocks(cache, position, count, N, options.view)
     if part is not None:
         split, splits = part
         each = jnp.maximum(pl.cdiv(last - first, splits), _LEAST_BLOCKS)
         start = first + split * each
         first, a, b, last = (jnp.clip(x, start, start + each) for x in (first, a, b, last))
-    if options.window is not None:
+    if options.view.leaves_out:
         state = lax.fori_loop(first, a, cut, state)
     state = lax.fori_loop(a, b, whole, state)
     return lax.fori_loop(b, last, cut, state)
 
 
-def _blocks(cache, position, count, N: int, options):
+def _blocks(cache, position, count, N: int, view):
     """Where the blocks of cached tokens that a query block sees begin and end; of these, where
     those begin and end that all its tokens see whole."""
-    end = position + count
-    first, last = lax.div(cache.first, N), pl.cdiv(cache.last + 1, N)
-    a = first
-    if options.window is not None:
-        a = pl.cdiv(options.first_seen(end - 1), N)
-    if options.is_causal:
-        b = lax.div(position + 1, N)
-    elif options.window is None:
-        b = lax.div(cache.last + 1, N)
-    else:
-        last = jnp.minimum(last, pl.cdiv(end - 1 + options.window, N))
-        b = jnp.minimum(lax.div(cache.last + 1, N), lax.div(position + options.window, N))
+    first, end = lax.div(cache.first, N), cache.last + 1
+    a, last = first, pl.cdiv(end, N)
+    if view.leaves_out:
+        a = pl.cdiv(view.first(position + count - 1), N)
+    b = lax.div(view.end(position + 1, end), N)
     a = jnp.minimum(a, last)
     return first, last, a, jnp.maximum(b, a)
 

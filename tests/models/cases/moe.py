@@ -55,6 +55,9 @@ LLAMA4 = {
     "intermediate_size_mlp": 48,
     "moe_layers": [1],
     "no_rope_layers": [1, 0],
+    "attention_chunk_size": 8,
+    "floor_scale": 5,
+    "attn_scale": 0.5,
     "pad_token_id": 0,
 }
 GLM = {
@@ -206,6 +209,23 @@ CASES = {
         PLAIN | LLAMA4,
         rope_everywhere={"no_rope_layers": [1, 1]},
         qk_norm={"use_qk_norm": False},
+        chunks={"attention_chunk_size": None},
+        size_of_chunks={"attention_chunk_size": 9},
+        query_scale={"attn_temperature_tuning": False},
+        interval={"floor_scale": 6},
+        strength={"attn_scale": 0.1},
+    ),
+    "llama4 in chunks without rope": case(
+        Llama4TextConfig,
+        PLAIN | LLAMA4 | {"layer_types": ["full_attention", "chunked_attention"]},
+        layer_types={"layer_types": ["chunked_attention", "full_attention"]},
+        chunks={"layer_types": ["full_attention"] * 2, "attention_chunk_size": None},
+        query_scale={"attn_temperature_tuning": False},
+    ),
+    "llama4 without chunks": case(
+        Llama4TextConfig,
+        PLAIN | LLAMA4 | {"attention_chunk_size": None},
+        chunks={"attention_chunk_size": 16},
     ),
     "dbrx": Case(
         dbrx(),
