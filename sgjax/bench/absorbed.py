@@ -25,15 +25,15 @@ from sgjax.kernels_pallas.latent_attention.cases import Case, make_inputs
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, ragged_paged_attention
 
 LAYERS = 4
-"""In one program, each with arrays of its own: what one layer reads, no cache holds for the next."""
+"""In one program, each with arrays of its own, so that none finds in a cache what another read."""
 FORMS = ("absorbed", "expanded", "cached")
 Layer = tuple[Any, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """U: numbers of a head's key that are not turned, as many as its values have; H: that are; A: of
-    a latent's values."""
+    """U: numbers of a head's key that are not turned, as many as its values have; H: that are;
+    A: of a latent's values."""
 
     U: int = 128
     H: int = 64

@@ -113,8 +113,9 @@ def _all(size: _Scale) -> Iterator[Workload]:
     for name, kind in (("beside", "string"), ("beside-jumps", "list")):
         bound = {"bound_to": kind, "bound_jobs": jobs[half:]}
         yield Workload(f"json-{name}-64", "beside", jobs[:half], **bound)
-    jobs = apart(size(256), size(512), 0)
-    yield Workload("encode-256x512", "encode", jobs, is_rate=True)
+    for count in (32, 256):
+        jobs = apart(size(count), size(512), 0)
+        yield Workload(f"encode-{count}x512", "encode", jobs, is_rate=True)
 
 
 def batch_workloads(*, batch_size: int, input_len: int, output_len: int) -> list[Workload]:
@@ -180,7 +181,8 @@ def select(names: Sequence[str], scale: float = 1.0) -> list[Workload]:
     chosen = [
         name
         for name in known
-        if {name, _group(name)} & set(names) or ("all" in names and _group(name) not in _BY_NAME_ONLY)
+        if {name, _group(name)} & set(names)
+        or ("all" in names and _group(name) not in _BY_NAME_ONLY)
     ]
     return [known[name] for name in chosen]
 

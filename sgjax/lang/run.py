@@ -50,9 +50,18 @@ class Run:
         self._executor.end()
 
     def go_to_end(self) -> None:
-        """Until all calls are done, too. An error is for those who read."""
+        """Until all is done, too. An error is for those who read."""
+        self.go_to_calls_end()
+        self.wait()
+
+    def go_to_calls_end(self) -> None:
+        """The same, but for texts behind the last call."""
         with contextlib.suppress(Exception):
             self.go()
+        self._executor.wait_for_calls()
+
+    def wait(self) -> None:
+        """Until all of a program that has ended is done."""
         self._executor.feed.wait()
 
     def go_in_thread(self) -> None:
@@ -69,7 +78,7 @@ def run_all(runs: Sequence[Run], num_threads: int, *, has_bar: bool) -> None:
 
     def work(tell: Callable[[], object]) -> None:
         for run in left:
-            run.go_to_end()
+            run.go_to_calls_end()
             tell()
 
     pool = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-program")
@@ -78,6 +87,8 @@ def run_all(runs: Sequence[Run], num_threads: int, *, has_bar: bool) -> None:
             threads = [pool.submit(work, tell) for _ in range(num_threads)]
             for thread in wait(threads, return_when=FIRST_EXCEPTION).done:
                 thread.result()
+        for run in runs:
+            run.wait()
     except BaseException as error:  # an interrupt: nobody waits for the others
         for _ in left:
             pass

@@ -115,7 +115,7 @@ def test_texts_are_encoded_by_a_model_of_vectors_and_by_no_other(bench, no_leaks
     assert "decode-1 is not for this model, which gives vectors" in err
     status, _, err = bench("encode", "--scale", "0.02")
     assert (status, err.count("\n")) == (2, 1)
-    assert "encode-256x512 is not for this model, which generates" in err
+    assert "encode-32x512 is not for this model, which generates" in err
 
 
 class Sized:
