@@ -192,8 +192,17 @@ def test_a_backend_that_ends_fails_every_item_that_is_not_done(fake):
     assert states[0].text().endswith("!<|im_end|>\n")  # what is done stays
 
 
+@sgl.function
+def end_without_a_name(s, question):
+    s += question + sgl.gen("answer", max_tokens=4)
+    assert s["answer"] == "!"
+    s += " And?" + sgl.gen(max_tokens=4)
+    s += "."
+
+
+@pytest.mark.parametrize("program", [ask, end_without_a_name])
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_so_many_items_are_under_way_at_a_time(fake, num_threads):
+def test_so_many_items_are_under_way_at_a_time(fake, program, num_threads):
     under_way, most = 0, 0
 
     async def answer(text):
@@ -204,8 +213,9 @@ def test_so_many_items_are_under_way_at_a_time(fake, num_threads):
         under_way -= 1
         return "!"
 
-    ask.run_batch([[f"Q{i}"] for i in range(12)], backend=fake(answer), num_threads=num_threads)
-    assert most == num_threads
+    items = [[f"Q{i}"] for i in range(12)]
+    program.run_batch(items, backend=fake(answer), num_threads=num_threads)
+    assert (most, under_way) == (num_threads, 0)
 
 
 def test_many_items_are_under_way_by_default(fake):
