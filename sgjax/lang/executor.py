@@ -55,9 +55,8 @@ class Executor:
         self._role = parent._role if parent else None
         self._role_begun = NOWHERE
         self._open_scopes: list[Variable] = []
-        self._last_urgent: Variable | None = None
-        """What the last work that cannot wait makes, where it makes something."""
-        self._has_urgent = parent is not None
+        self._all_called = self.feed if parent else None
+        """Closed once all work that cannot wait is done; None: there was none."""
         # Of an assistant's message that a TurnBackend is not yet asked for:
         self._holds_turns = takes_turns(backend)
         self._held: list[Work] = []
@@ -186,8 +185,7 @@ class Executor:
     def wait_for_calls(self) -> None:
         """Until all is done, or nothing but texts is left, which takes no time to speak of: who
         has read the value that came last need not wait for the loop once more."""
-        last = self._last_urgent
-        if self._has_urgent and (last is None or not last.feed.is_closed):
+        if self._all_called is not None and not self._all_called.is_closed:
             self.feed.wait()
 
     def abort(self, error: BaseException) -> None:
@@ -213,7 +211,7 @@ class Executor:
             return False
         is_urgent = self._release() or not isinstance(work.what, _CAN_WAIT)
         if is_urgent:
-            self._has_urgent, self._last_urgent = True, work.variable
+            self._all_called = self.feed if work.variable is None else work.variable.feed
         self._worker.queue.append(work)
         return is_urgent
 
@@ -224,7 +222,7 @@ class Executor:
         places = [work.place for work in self._held if work.place is not NOWHERE]
         place = places[-1] if places else NOWHERE
         self._worker.queue.append(Work(Turn(tuple(self._held)), None, place))
-        self._has_urgent, self._last_urgent = True, None
+        self._all_called = self.feed
         self._held.clear()
         return True
 

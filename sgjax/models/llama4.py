@@ -61,7 +61,9 @@ def config(hf: HFConfig) -> ModelConfig:
 
 def _layers_with_experts(hf: HFConfig) -> tuple[bool, ...]:
     num_layers, every = hf.size("num_hidden_layers"), hf.size("interleave_moe_layer_step", 1)
-    listed = hf("moe_layers", None) or range(every - 1, num_layers, every)
+    listed = hf("moe_layers", None)
+    if listed is None:
+        listed = range(every - 1, num_layers, every)
     return tuple(layer in listed for layer in range(num_layers))
 
 

@@ -119,6 +119,7 @@ def test_layers_have_experts_where_the_config_says_so():
     assert read(DEEPSEEK).moe.layers == (False,) + (True,) * 27
     every_other = read(LLAMA_4 | {"interleave_moe_layer_step": 2}).moe.layers
     assert every_other == (False, True) * 24
+    assert read(LLAMA_4 | {"moe_layers": []}).moe.layers == (False,) * 48
     assert read(QWEN_MOE | {"mlp_only_layers": [3]}).moe.layers.index(False) == 3
 
 
