@@ -3,7 +3,8 @@
 import dataclasses
 
 import jax
-from jaxtyping import Array, Int32
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int32
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.sharding.mesh import Placement
@@ -29,6 +30,11 @@ class StepInputs:
     page_size: int = dataclasses.field(metadata={"static": True})
     only_decode: bool = dataclasses.field(metadata={"static": True})
     placed: Placement | None = dataclasses.field(default=None, metadata={"static": True})
+
+    @property
+    def is_padding(self) -> Bool[Array, "T"]:
+        """Which tokens only pad the step: they come last."""
+        return jnp.arange(self.tokens.shape[0]) >= self.rows.num_tokens.sum()
 
     @property
     def placement(self) -> Placement:

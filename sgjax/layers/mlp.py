@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation, activate
 from sgjax.layers.einsum import Einsum
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.norm import Norm
 from sgjax.sharding.mesh import Placement
 
@@ -27,15 +28,15 @@ class GatedMLP(nnx.Module):
         norm: Norm,
         x: Float[Array, "T D"],
         delta: Float[Array, "T D"],
-        placement: Placement,
+        step: StepInputs,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
         """x + delta, and what the layer makes of its norm."""
-        x, hidden = self.gate_up.after(norm, x, delta, placement)
-        return x, self.down(hidden, placement)
+        x, hidden = self.gate_up.after(norm, x, delta, step.placement)
+        return x, self.down(hidden, step.placement)
 
-    def of(self, x: Float[Array, "T D"], placement: Placement) -> Float[Array, "T D"]:
+    def of(self, x: Float[Array, "T D"], step: StepInputs) -> Float[Array, "T D"]:
         """What the layer makes of x as it is."""
-        return self.down(self.gate_up(x, placement), placement)
+        return self.down(self.gate_up(x, step.placement), step.placement)
 
 
 class MLP(nnx.Module):
@@ -52,15 +53,15 @@ class MLP(nnx.Module):
         norm: Norm,
         x: Float[Array, "T D"],
         delta: Float[Array, "T D"],
-        placement: Placement,
+        step: StepInputs,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
         """x + delta, and what the layer makes of its norm."""
-        x, hidden = self.up.after(norm, x, delta, placement)
-        return x, self._down(hidden, placement)
+        x, hidden = self.up.after(norm, x, delta, step.placement)
+        return x, self._down(hidden, step.placement)
 
-    def of(self, x: Float[Array, "T D"], placement: Placement) -> Float[Array, "T D"]:
+    def of(self, x: Float[Array, "T D"], step: StepInputs) -> Float[Array, "T D"]:
         """What the layer makes of x as it is."""
-        return self._down(self.up(x, placement), placement)
+        return self._down(self.up(x, step.placement), step.placement)
 
     def _down(self, hidden: Float[Array, "T F"], placement: Placement) -> Float[Array, "T D"]:
         return self.down(activate(hidden, self.activation), placement)

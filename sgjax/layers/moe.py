@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Float32, Int32
 from sgjax.kernels_pallas.activations import Gating
 from sgjax.kernels_pallas.mixture_of_experts import Experts, mixture_of_experts
 from sgjax.kernels_pallas.product import product
+from sgjax.layers.inputs import StepInputs
 from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import Norm
 from sgjax.layers.routing import route
@@ -23,6 +24,7 @@ from sgjax.sharding.mesh import MESH_AXES, Placement
 from sgjax.sharding.rules import spec
 
 _GATE_UP, _DOWN = "E D 2 X", "E X D"
+_NOBODY = -1
 
 
 class MoE(nnx.Module):
@@ -52,15 +54,18 @@ class MoE(nnx.Module):
         norm: Norm,
         x: Float[Array, "T D"],
         delta: Float[Array, "T D"],
-        placement: Placement,
+        step: StepInputs,
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
         """x + delta, and what the layer makes of its norm."""
-        x, normed = norm.after_add(x, delta, placement)
-        return x, self.of(normed, placement)
+        x, normed = norm.after_add(x, delta, step.placement)
+        return x, self.of(normed, step)
 
-    def of(self, x: Float[Array, "T D"], placement: Placement) -> Float[Array, "T D"]:
-        """What the layer makes of x as it is."""
+    def of(self, x: Float[Array, "T D"], step: StepInputs) -> Float[Array, "T D"]:
+        """What the layer makes of x as it is. Tokens that pad the step have no expert: where few
+        experts are chosen, a step takes as long as it takes to read them."""
+        placement = step.placement
         ids, weights = self.routes(x)
+        ids = jnp.where(step.is_padding[:, None], _NOBODY, ids)
         common = self._common(x, placement)
         if self.moe.weighs_inputs:
             x, weights = x * weights.astype(x.dtype), jnp.ones_like(weights)

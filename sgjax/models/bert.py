@@ -85,7 +85,7 @@ class Block(nnx.Module):
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
         h, kv = self.attn.of(x, kv, step)
         _, x = self.attn_norm.after_add(x, h, step.placement)
-        _, x = self.mlp_norm.after_add(x, self.mlp.of(x, step.placement), step.placement)
+        _, x = self.mlp_norm.after_add(x, self.mlp.of(x, step), step.placement)
         return x, jnp.zeros_like(x), kv
 
 

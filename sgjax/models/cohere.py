@@ -55,7 +55,7 @@ class Block(nnx.Module):
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
         x, normed = self.norm.after_add(x, h, step.placement)
         h, kv = self.attn.of(normed, kv, step)
-        return x, h + self.mlp.of(normed, step.placement), kv
+        return x, h + self.mlp.of(normed, step), kv
 
 
 _ATTN = "model.layers.{}.self_attn"

@@ -45,7 +45,7 @@ class Block(nnx.Module):
     ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
         scale = jnp.asarray(self.scale, x.dtype)
         x, h, kv = self.attn(self.attn_norm, x, h, kv, step)
-        x, h = self.mlp(self.mlp_norm, x, h * scale, step.placement)
+        x, h = self.mlp(self.mlp_norm, x, h * scale, step)
         return x, h * scale, kv
 
 

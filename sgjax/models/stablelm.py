@@ -45,8 +45,8 @@ class Block(nnx.Module):
         x, normed = self.attn_norm.after_add(x, h, step.placement)
         h, kv = self.attn.of(normed, kv, step)
         if self.mlp_norm is None:
-            return x, h + self.mlp.of(normed, step.placement), kv
-        x, h = self.mlp(self.mlp_norm, x, h, step.placement)
+            return x, h + self.mlp.of(normed, step), kv
+        x, h = self.mlp(self.mlp_norm, x, h, step)
         return x, h, kv
 
 

@@ -8,7 +8,7 @@ from sgjax.layers.mlp import GatedMLP
 from sgjax.layers.norm import RMSNorm
 from sgjax.layers.weight import Part
 from sgjax.sharding.mesh import Placement, make_mesh
-from tests.layers.values import filled
+from tests.layers.values import filled, step_of
 
 SIZES = {"D": 6, "K": 2, "G": 3, "H": 4}
 ON_ONE, ON_TWO = Placement(make_mesh(1)), Placement(make_mesh(2))
@@ -59,7 +59,7 @@ def test_a_gated_mlp_multiplies_the_activated_gate_with_up(placement):
     gate, up = read @ w[:, 0] + b[0], read @ w[:, 1] + b[1]
     hidden = gate / (1 + np.exp(-gate)) * up
     expected = hidden @ np.asarray(mlp.down.weight[...]) + np.asarray(mlp.down.bias[...])
-    total, found = mlp(norm, jnp.asarray(x), jnp.asarray(delta), placement)
+    total, found = mlp(norm, jnp.asarray(x), jnp.asarray(delta), step_of(3, placement))
     np.testing.assert_allclose(total, x + delta, rtol=1e-6)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 

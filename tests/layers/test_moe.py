@@ -11,7 +11,7 @@ from sgjax.layers.moe import MoE
 from sgjax.layers.norm import RMSNorm
 from sgjax.models.family import MoEConfig
 from sgjax.sharding.mesh import Placement, make_mesh
-from tests.layers.values import filled
+from tests.layers.values import filled, step_of
 
 D = 12
 PLAIN = MoEConfig(num_experts=4, top_k=2, d_expert=8, renormalise=True)
@@ -69,14 +69,24 @@ def expected(layer: MoE, x: np.ndarray) -> np.ndarray:
 def test_a_layer_adds_up_what_a_token_s_experts_make_of_it(kind, placement):
     layer = filled(MoE(D, dataclasses.replace(PLAIN, **KINDS[kind])))
     x = normal(7, D)
-    found = jax.jit(lambda x: layer.of(x, PLACEMENTS[placement]))(jnp.asarray(x))
+    step = step_of(7, PLACEMENTS[placement])
+    found = jax.jit(layer.of)(jnp.asarray(x), step)
     np.testing.assert_allclose(found, expected(layer, x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_tokens_that_pad_a_step_have_no_expert(placement):
+    layer = filled(MoE(D, PLAIN))
+    x = normal(5, D)
+    found = jax.jit(layer.of)(jnp.asarray(x), step_of(3, PLACEMENTS[placement], num_padding=2))
+    np.testing.assert_allclose(found[:3], expected(layer, x[:3]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found[3:], 0)
 
 
 def test_it_is_called_as_a_gated_layer_is():
     layer, norm = filled(MoE(D, PLAIN)), filled(RMSNorm(D, 1e-5))
     x, delta = normal(2, 5, D)
-    call = jax.jit(lambda *arrays: layer(norm, *arrays, PLACEMENTS["one device"]))
+    call = jax.jit(lambda *arrays: layer(norm, *arrays, step_of(5, PLACEMENTS["one device"])))
     total, found = call(jnp.asarray(x), jnp.asarray(delta))
     np.testing.assert_allclose(total, x + delta, rtol=1e-6)
     normed = np.asarray(norm(jnp.asarray(x + delta)))
@@ -94,5 +104,6 @@ def test_a_device_holds_its_own_experts_or_its_share_of_all():
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_experts_make_is_exchanged_once(kind):
     layer = filled(MoE(D, dataclasses.replace(PLAIN, **KINDS[kind])))
-    program = jax.jit(lambda x: layer.of(x, PLACEMENTS["ep 2"])).lower(jnp.asarray(normal(4, D)))
+    x, step = jnp.asarray(normal(4, D)), step_of(4, PLACEMENTS["ep 2"])
+    program = jax.jit(layer.of).lower(x, step)
     assert program.compile().as_text().count(" all-reduce(") == 1

@@ -7,6 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
+from sgjax.layers.inputs import StepInputs
+from sgjax.sharding.mesh import Placement
+
 
 def filled(module: nnx.Module, **values: Any) -> nnx.Module:
     """The module with these arrays for its parameters (by dotted path), all others random."""
@@ -22,3 +26,12 @@ def filled(module: nnx.Module, **values: Any) -> nnx.Module:
     params = jax.tree_util.tree_map_with_path(fill, nnx.to_pure_dict(state))
     assert not given, f"no such parameters: {list(given)}"
     return nnx.merge(graphdef, params)
+
+
+def step_of(num_tokens: int, placement: Placement, *, num_padding: int = 0) -> StepInputs:
+    """A step of rows with one token each, and padding, for layers that look at no cache."""
+    T = num_tokens + num_padding
+    at, zero = jnp.arange(T, dtype=jnp.int32), jnp.zeros(T, jnp.int32)
+    own = (at < num_tokens).astype(jnp.int32)
+    rows = RaggedRows(zero[:, None], at, own, own, jnp.int32(num_tokens))
+    return StepInputs(zero, zero, zero, rows, at, page_size=1, only_decode=True, placed=placement)

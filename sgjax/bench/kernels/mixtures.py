@@ -5,6 +5,7 @@ operations are those of the products of each token with its experts.
 """
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,16 +64,16 @@ def _chain(call: Call, count: int) -> Call:
 
 
 def _block(case: Case) -> int:
-    return triton.block_of(case.T * case.top, case.E)
+    return triton.block_of(case.T, case.top, case.E)
 
 
 def _kernel(name: str, block: int) -> TunedKernel:
     """Tuned on the cases of such blocks, together with the other kernel as it is now."""
 
-    def sizes(case: Case, kind: str | None) -> triton.Sizes:
+    def sizes(case: Case, kind: str | None) -> Any:
         return triton.sizes(name, block, row_bytes(case), kind)
 
-    def call(case: Case, tried: triton.Sizes, interpret: bool) -> Call:
+    def call(case: Case, tried: Any, interpret: bool) -> Call:
         now = [triton.sizes(k, block, row_bytes(case), device_kind()) for k in triton.KERNELS]
         up, down = (tried if k == name else s for k, s in zip(triton.KERNELS, now, strict=True))
         return functools.partial(

@@ -34,15 +34,23 @@ class Case:
 
 mixtral = functools.partial(Case, E=8, top=2, D=4096, X=14336)
 qwen3_30b = functools.partial(Case, E=128, top=8, D=2048, X=768)
-TOKENS = (1, 16, 64, 128, 256, 1024, 2048)
+deepseek_v2_lite = functools.partial(Case, E=64, top=6, D=2048, X=1408)
+TOKENS = (1, 2, 4, 16, 64, 128, 256, 1024, 2048)
 REAL = tuple(
     model(f"{name} {T}", T)
-    for name, model in (("mixtral-8x7b", mixtral), ("qwen3-30b-a3b", qwen3_30b))
+    for name, model in (
+        ("mixtral-8x7b", mixtral),
+        ("qwen3-30b-a3b", qwen3_30b),
+        ("deepseek-v2-lite", deepseek_v2_lite),
+    )
     for T in TOKENS
 )
 SMALL = (
     Case("one token", 1, 4, 2, 32, 16),
     Case("one token, half of it elsewhere", 1, 4, 4, 32, 16, "elsewhere"),
+    Case("one token, and biases", 1, 4, 3, 72, 40, "even", True, "gelu_tanh"),
+    Case("two tokens, wider than a step", 2, 3, 2, 1040, 300),
+    Case("two tokens, one of them padding", 2, 5, 3, 48, 24, "padded"),
     Case("few tokens", 5, 4, 2, 48, 24),
     Case("as many tokens as fill blocks", 64, 4, 2, 64, 32),
     Case("many tokens, few for each", 40, 16, 3, 32, 48, "uneven"),

@@ -45,15 +45,6 @@ def expert_blocks(ids: Int32[Array, "T k"], num_experts: int, size: int) -> Bloc
     )
 
 
-def blocks_of_one_token(ids: Int32[Array, "k"], num_experts: int) -> Blocks:
-    """Its experts are all different: a block each, and nothing to sort. Those of experts that are
-    not here have count 0, wherever they stand."""
-    here = (ids >= 0) & (ids < num_experts)
-    place = jnp.arange(ids.size, dtype=jnp.int32)
-    expert = jnp.clip(ids, 0, num_experts - 1)
-    return Blocks(order=place, expert=expert, first=place, count=here.astype(jnp.int32))
-
-
 def most_blocks(num_pairs: int, num_experts: int, size: int) -> int:
     """That so many pairs can need: each expert has but one block that is not full."""
     return min(num_pairs, (num_pairs + num_experts * (size - 1)) // size)

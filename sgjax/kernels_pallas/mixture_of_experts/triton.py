@@ -8,6 +8,7 @@ sum over a token's experts is always in the same order.
 
 Blocks are as large as the pairs that an expert has in the mean, so that few tokens do not pay for
 products of many, and the weights of an expert with many are read once for each of its blocks only.
+A few tokens have kernels of their own (`triton_pairs`).
 """
 
 import dataclasses
@@ -22,11 +23,10 @@ from jax.experimental.pallas import triton as plgpu
 
 from sgjax.kernels_pallas.activations import gated
 from sgjax.kernels_pallas.block_sizes import device_kind, tuned_sizes
-from sgjax.kernels_pallas.mixture_of_experts import reference
+from sgjax.kernels_pallas.mixture_of_experts import reference, triton_pairs
 from sgjax.kernels_pallas.mixture_of_experts.plan import (
     Blocks,
     block_size,
-    blocks_of_one_token,
     expert_blocks,
     sum_of_choices,
 )
@@ -54,19 +54,23 @@ _DEFAULTS = {
 }
 """For blocks of so many pairs: such that the stages fit any device's memory."""
 KERNELS = ("gate_up", "down")
-BLOCKS = tuple(_DEFAULTS["down"])
+FEW, SINGLE = 2, 1
+"""Of so many tokens each pair is a block by itself."""
+BLOCKS = (SINGLE, *_DEFAULTS["down"])
 
 
-def sizes(kernel: str, block: int, row_bytes: int, kind: str | None) -> Sizes:
+def sizes(kernel: str, block: int, row_bytes: int, kind: str | None) -> Sizes | triton_pairs.Sizes:
     """For blocks of so many pairs, and experts whose width takes so many bytes: tuned ones where
     the device has them."""
+    if block == SINGLE:
+        return triton_pairs.sizes(kernel, row_bytes, kind)
     tuned = tuned_sizes("mixture_of_experts", f"{kernel} {block}", row_bytes, kind)
     return dataclasses.replace(_DEFAULTS[kernel][block], **tuned)
 
 
-def block_of(num_pairs: int, num_experts: int) -> int:
+def block_of(T: int, top: int, num_experts: int) -> int:
     """Pairs of a block."""
-    return block_size(num_pairs, num_experts, least=LEAST, most=MOST)
+    return SINGLE if T <= FEW else block_size(T * top, num_experts, least=LEAST, most=MOST)
 
 
 def mixture_of_experts(x, ids, weights, experts, *, activation, kind=None, interpret=False):
@@ -76,21 +80,22 @@ def mixture_of_experts(x, ids, weights, experts, *, activation, kind=None, inter
     is_narrow = x.dtype == w.dtype and x.dtype in (jnp.bfloat16, jnp.float16)
     if not is_narrow or w.size > _MOST_VALUES or ids.size == 0:
         return reference.mixture_of_experts(x, ids, weights, experts, activation=activation)
-    M, kind = block_of(ids.size, w.shape[0]), kind or device_kind()
+    (T, top), kind = ids.shape, kind or device_kind()
+    M = block_of(T, top, w.shape[0])
     up, down = (sizes(kernel, M, w.shape[3] * x.dtype.itemsize, kind) for kernel in KERNELS)
     how = {"activation": activation, "interpret": interpret}
     return mixture(x, ids, weights, experts, M=M, up=up, down=down, **how)
 
 
-def mixture(
-    x, ids, weights, experts, *, M: int, up: Sizes, down: Sizes, activation, interpret=False
-):
+def mixture(x, ids, weights, experts, *, M: int, up, down, activation, interpret=False):
     """The contract, with blocks of M pairs and these sizes for the two kernels."""
     num_experts = experts.down.shape[0]
-    is_one = ids.shape[0] == 1
-    blocks = (
-        blocks_of_one_token(ids[0], num_experts) if is_one else expert_blocks(ids, num_experts, M)
-    )
+    if M == SINGLE:
+        call = {"interpret": interpret}
+        hidden = triton_pairs.gate_up(x, ids, experts, sizes=up, activation=activation, **call)
+        made = triton_pairs.multiply_down(hidden, ids, experts, weights, sizes=down, **call)
+        return sum_of_choices(made, ids, num_experts, x.dtype)
+    blocks = expert_blocks(ids, num_experts, M)
     call = {"M": M, "interpret": interpret}
     hidden = gate_up(x, blocks, experts, ids.shape[1], sizes=up, activation=activation, **call)
     made = multiply_down(hidden, blocks, experts, weights.reshape(-1), sizes=down, **call)

@@ -86,9 +86,9 @@ def _kernel(x_ref, w_ref, bias_ref, delta_ref, scale_ref, *refs, form, activatio
     # refs: out [T, N]; with delta: total [T, K] before it
     (T, K), program = x_ref.shape, pl.program_id(0)
     cut = Cut.of(T, K, sizes)
-    rows = Rows(x_ref, delta_ref, scale_ref, refs[0], cut, writes=program == 0)
+    rows = Rows(x_ref, cut, delta_ref, scale_ref, refs[0], writes=program == 0)
     weight = Weight(w_ref, cut, program * sizes.columns)
-    sums, squares = _sums(rows, weight, cut, num_parts=2 if form == "gated" else 1)
+    sums, squares = sums_of(rows, weight, cut, num_parts=2 if form == "gated" else 1)
     if squares is not None:
         factor = lax.rsqrt(squares / K + eps)[None, :]
         sums = [part * factor for part in sums]
@@ -100,7 +100,7 @@ def _kernel(x_ref, w_ref, bias_ref, delta_ref, scale_ref, *refs, form, activatio
     plgpu.store(refs[-1].at[t, n], y, mask=(t < T) & (n < refs[-1].shape[1]))
 
 
-def _sums(rows: Rows, weight: Weight, cut: Cut, *, num_parts: int):
+def sums_of(rows: Rows, weight: Weight, cut: Cut, *, num_parts: int):
     """The program's products with each part of the weight, f32[columns, T], and the sum of squares
     of each token, f32[T], if it has to be normed."""
 

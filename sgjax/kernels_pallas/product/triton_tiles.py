@@ -74,12 +74,14 @@ class Rows:
     """The tokens that are multiplied, slice after slice: row s * T + t is slice s of token t."""
 
     x_ref: Any  # [T, K]
-    delta_ref: Any  # [T, K], or None
-    scale_ref: Any  # [K], or None
-    total_ref: Any  # [T, K], where there is delta
     cut: Cut
-    writes: Any
+    delta_ref: Any = None  # [T, K], or None
+    scale_ref: Any = None  # [K], or None
+    total_ref: Any = None  # [T, K], where there is delta
+    writes: Any = False
     """Whether this is the program that writes the total."""
+    only: Any = None
+    """The one row of x that is multiplied; None: all of them."""
 
     def tile(self, start, whole: bool, squares):
         """[width, step] of what is multiplied, and `squares` with those of its norm, if it has one.
@@ -90,10 +92,12 @@ class Rows:
         part, token = lax.div(row, self.cut.T), lax.rem(row, self.cut.T)
         k = start(part) + jnp.arange(self.cut.step)[None, :]
         T, K = self.x_ref.shape
+        if self.only is not None:
+            T = 1
         own = jnp.broadcast_to((token < T) & (part < self.cut.slices), k.shape)
         if not whole:
             own &= k < K
-        at = jnp.broadcast_to(token, k.shape), k
+        at = jnp.broadcast_to(token if self.only is None else self.only + token, k.shape), k
         x = plgpu.load(self.x_ref.at[at], mask=own, other=0)
         if self.delta_ref is None:
             return x, squares
@@ -109,9 +113,15 @@ class Rows:
 class Weight:
     """A program's columns of the weight, slice after slice."""
 
-    ref: Any  # [K, parts, N], or [N, K]
+    ref: Any  # [K, parts, N], or [N, K]; with `expert` one axis more before these
     cut: Cut
     first: Any
+    expert: Any = None
+    """Whose weight it is, of many experts'."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.ref.shape if self.expert is None else self.ref.shape[1:]
 
     @property
     def columns(self):
@@ -122,22 +132,26 @@ class Weight:
         place, step = jnp.arange(self.cut.slices * self.cut.columns), jnp.arange(self.cut.step)
         n = self.first + lax.rem(place, self.cut.columns)
         begin = start(lax.div(place, self.cut.columns))
-        if self.ref.ndim == 2:
+        if len(self.shape) == 2:
             return self._load(n[:, None], begin[:, None] + step[None, :], None, whole)
         return self._load(n[None, :], begin[None, :] + step[:, None], part, whole).T
 
     def of_columns(self, ref, part):
         """[columns, 1] of an array [parts, N]."""
-        at = ref.at[part, self.columns]
-        return plgpu.load(at, mask=self.columns < ref.shape[1], other=0)[:, None]
+        at = ref.at[self._of_expert(part, self.columns)]
+        return plgpu.load(at, mask=self.columns < ref.shape[-1], other=0)[:, None]
+
+    def _of_expert(self, *index):
+        return index if self.expert is None else (self.expert, *index)
 
     def _load(self, n, k, part, whole: bool):
         """With a mask where it takes one: whole tiles are most, and are read without."""
         n = jnp.broadcast_to(n, k.shape)
-        if self.ref.ndim == 2:
-            (N, K), at = self.ref.shape, (n, k)
+        if len(self.shape) == 2:
+            (N, K), at = self.shape, (n, k)
         else:
-            (K, _, N), at = self.ref.shape, (k, part, n)
+            (K, _, N), at = self.shape, (k, part, n)
+        at = self._of_expert(*at)
         own = [n < N] * bool(N % self.cut.columns) + [k < K] * (not whole)
         if not own:
             return plgpu.load(self.ref.at[at])
