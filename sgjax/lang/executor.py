@@ -203,17 +203,14 @@ class Executor:
     def _put(self, part: Expression, place: Place) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until
         something else comes. False: what is there can wait."""
-        work = Work(part, self._variable_of(part), place)
+        variable = None if isinstance(part, Text) else self._note(part, place)
+        work = Work(part, variable, place)
         if self._holds_turns and self._role == "assistant" and isinstance(part, _OF_TURNS):
             self._held.append(work)
             return False
-        if isinstance(part, RoleBegin):
-            self._role, self._role_begun = part.role, place
-        elif isinstance(part, RoleEnd):
-            self._role = None
         is_urgent = self._release() or not isinstance(part, _CAN_WAIT)
         if is_urgent:
-            self._all_called = self.feed if work.variable is None else work.variable.feed
+            self._all_called = self.feed if variable is None else variable.feed
         self._worker.queue.append(work)
         return is_urgent
 
@@ -242,10 +239,9 @@ class Executor:
                 f"The scope {part.name!r} ends, but it is not the last that began."
             )
 
-    def _variable_of(self, part: Expression) -> Variable | None:
+    def _note(self, part: Expression, place: Place) -> Variable | None:
+        """Which message and which scopes are open behind it, and the variable that it makes."""
         match part:
-            case Text():
-                return None
             case Gen(name=str(name)) | Select(name=str(name)):
                 variable = Variable(name)
             case ScopeBegin(name):
@@ -255,6 +251,12 @@ class Executor:
             case ScopeEnd():
                 variable = self._open_scopes.pop()
                 variable.is_open = False
+            case RoleBegin(role):
+                self._role, self._role_begun = role, place
+                return None
+            case RoleEnd():
+                self._role = None
+                return None
             case _:
                 return None
         self.variables.add(variable)
