@@ -77,16 +77,14 @@ class Executor:
             InvalidProgram: it cannot stand here, and nothing of it was put there.
             EngineDead: the backend was shut down.
         """
-        parts, roles = leaves(expression), [self._role]
+        parts, role = leaves(expression), self._role
         for part in parts:
-            roles.append(role_behind(part, roles[-1]))
-            self._check(part)
-            if isinstance(part, RoleBegin):
-                self._role_begun = place
-        self._role = roles[-1]
+            if not isinstance(part, Text):  # which can stand anywhere
+                role = role_behind(part, role)
+                self._check(part)
         is_urgent = self._worker.is_streamed
-        for part, role in zip(parts, roles, strict=False):
-            is_urgent |= self._put(Work(part, self._variable_of(part), place), role)
+        for part in parts:
+            is_urgent |= self._put(part, place)
         if is_urgent and not self._wake():
             raise shut_down()
 
@@ -202,16 +200,17 @@ class Executor:
         self._worker.queue.append(Work(Mark(reached), None, NOWHERE))
         self._wake()
 
-    def _put(self, work: Work, role: str | None) -> bool:
+    def _put(self, part: Expression, place: Place) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until
-        something else comes. `role`: whose message is open before it. False: what is there can
-        wait."""
-        if self._holds_turns and role == "assistant" and isinstance(work.what, _OF_TURNS):
+        something else comes. False: what is there can wait."""
+        variable = None if isinstance(part, Text) else self._note(part, place)
+        work = Work(part, variable, place)
+        if self._holds_turns and self._role == "assistant" and isinstance(part, _OF_TURNS):
             self._held.append(work)
             return False
-        is_urgent = self._release() or not isinstance(work.what, _CAN_WAIT)
+        is_urgent = self._release() or not isinstance(part, _CAN_WAIT)
         if is_urgent:
-            self._all_called = self.feed if work.variable is None else work.variable.feed
+            self._all_called = self.feed if variable is None else variable.feed
         self._worker.queue.append(work)
         return is_urgent
 
@@ -240,7 +239,8 @@ class Executor:
                 f"The scope {part.name!r} ends, but it is not the last that began."
             )
 
-    def _variable_of(self, part: Expression) -> Variable | None:
+    def _note(self, part: Expression, place: Place) -> Variable | None:
+        """Which message and which scopes are open behind it, and the variable that it makes."""
         match part:
             case Gen(name=str(name)) | Select(name=str(name)):
                 variable = Variable(name)
@@ -251,6 +251,12 @@ class Executor:
             case ScopeEnd():
                 variable = self._open_scopes.pop()
                 variable.is_open = False
+            case RoleBegin(role):
+                self._role, self._role_begun = role, place
+                return None
+            case RoleEnd():
+                self._role = None
+                return None
             case _:
                 return None
         self.variables.add(variable)

@@ -15,7 +15,7 @@ class Variables:
         self._lock = threading.Lock()
         self._inherited = dict(inherited or {})
         self._known = dict(self._inherited)
-        self._awaited: list[tuple[str, Future[Variable | None]]] = []
+        self._awaited: tuple[tuple[str, Future[Variable | None]], ...] = ()
         self._is_complete = False
 
     def __contains__(self, name: str) -> bool:
@@ -50,15 +50,14 @@ class Variables:
         """The variable as soon as the program comes to it; None if it ends before."""
         with self._lock:
             future: Future[Variable | None] = Future()
-            self._awaited.append((name, future))
+            self._awaited += ((name, future),)
             self._settle()
         return future
 
     def _settle(self) -> None:
-        left = []
-        for name, future in self._awaited:
+        awaited, self._awaited = self._awaited, ()
+        for name, future in awaited:
             if name not in self._known and not self._is_complete:
-                left.append((name, future))
+                self._awaited += ((name, future),)
             elif future.set_running_or_notify_cancel():  # a coroutine may have been cancelled
                 future.set_result(self._known.get(name))
-        self._awaited = left

@@ -27,6 +27,9 @@ from sgjax.lang.transcript import Transcript
 from sgjax.lang.variable import Feed, Variable
 from sgjax.lang.work import Fork, Join, Mark, Said, Turn, Work, failure
 
+_AT_ONCE = (Text, Mark, Said)
+"""What neither takes a while nor fails."""
+
 
 class Worker:
     """One program's, or one fork's. Only the loop calls it, once `queue` has work."""
@@ -58,7 +61,7 @@ class Worker:
     def go_on(self) -> None:
         if self.error is not None:
             self._drop()
-        elif self._task is None and self.transcript is not None:
+        elif self._task is None and self.transcript is not None and self._do_at_once():
             self._task = self.backend.loop.loop.create_task(self._run())
             self._task.add_done_callback(self._after)
 
@@ -69,7 +72,7 @@ class Worker:
         self._drop()
 
     async def _run(self) -> None:
-        while self.queue and self.error is None:
+        while self.error is None and self._do_at_once():
             self._work = self.queue.popleft()
             try:
                 await self._do(self._work)
@@ -115,8 +118,6 @@ class Worker:
             case Join(texts):
                 for text in texts:
                     self._append(await asyncio.wrap_future(text))
-            case Said() | Mark():
-                self._tell(work.what)
             case other:
                 raise InvalidProgram(f"{type(other).__name__} cannot be run.")
 
@@ -192,10 +193,26 @@ class Worker:
             fork._fork_at = transcript.length
             fork.go_on()
 
+    def _do_at_once(self) -> bool:
+        """What needs no task, which costs more than all of it. Texts behind one another are one.
+        True: something else comes next."""
+        texts: list[str] = []
+        while self.queue and isinstance(what := self.queue[0].what, _AT_ONCE):
+            self.queue.popleft()
+            if isinstance(what, Text):
+                texts.append(what.text)
+            else:
+                self._append("".join(texts))
+                texts.clear()
+                self._tell(what)
+        self._append("".join(texts))
+        return bool(self.queue)
+
     def _append(self, text: str) -> None:
         assert self.transcript is not None
-        self.transcript.append(text)
-        self._hear(text)
+        if text:
+            self.transcript.append(text)
+            self._hear(text)
 
     def _grow(self, change: Callable[[], None]) -> None:
         """Changes the transcript, and tells the text that this adds."""
