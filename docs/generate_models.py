@@ -20,9 +20,9 @@ is cut into steps. A key of config.json that its family does not know is an erro
 so is a value that is not computed here: nothing is served that would be computed in another way.
 
 Weights are safetensors, of float32, float16 or bfloat16; quantised checkpoints, images and adapters
-are still to come. Code of checkpoints is never run: a tokenizer that exists only as code has to be
-had as tokenizer.json (`--tokenizer-path`). `sgjax inspect MODEL` says what a checkpoint is and
-whether it fits, without loading it.
+are still to come. Code of checkpoints is never run, which concerns a few
+[tokenizers](tokenizers.md). `sgjax inspect MODEL` says what a checkpoint is and whether it
+fits, without loading it.
 """
 _TAIL = """\
 

@@ -54,6 +54,14 @@ def read_special_tokens(model_dir: Path) -> dict[str, str]:
     return found
 
 
+def extra_special_tokens(config: Mapping[str, Any]) -> list[str]:
+    """The special tokens that a config names besides those of SPECIAL_NAMES."""
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    values = extra.values() if isinstance(extra, Mapping) else extra
+    contents = [value["content"] if isinstance(value, Mapping) else value for value in values]
+    return [str(content) for content in contents]
+
+
 def _token_text(value: Any) -> str | None:
     """A token is written as its text, or as an object with a `content`."""
     if isinstance(value, Mapping):

@@ -1,6 +1,5 @@
 """A checkpoint's tokenizer: text to ids and back."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +9,16 @@ from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 
 from sgjax.errors import CheckpointError, InvalidRequest
-from sgjax.text.checkpoint_files import SPECIAL_NAMES, read_json, read_special_tokens
+from sgjax.text import published_classes
+from sgjax.text.checkpoint_files import (
+    SPECIAL_NAMES,
+    extra_special_tokens,
+    read_json,
+    read_special_tokens,
+)
 from sgjax.text.detokenizer import Detokenizer
 from sgjax.text.pieces import Pieces
+from sgjax.text.vocabulary_files import WHAT_TO_DO, is_installed
 
 
 class Tokenizer:
@@ -170,8 +176,8 @@ def load_tokenizer(model_dir: str | Path, *, mode: Literal["auto", "slow"] = "au
     """Reads the tokenizer of a checkpoint folder in Hugging Face's layout.
 
     It is tokenizer.json, completed by tokenizer_config.json and special_tokens_map.json. Where
-    there is none, or with mode "slow", transformers builds one from the older files
-    (tokenizer.model, vocab.json and merges.txt). Code in a checkpoint is never run.
+    there is none, or with mode "slow", one is built from the older files (tokenizer.model, ranks of
+    tiktoken, vocab.json and merges.txt). Code in a checkpoint is never run.
 
     Raises:
         CheckpointError: a file is missing or damaged; it says which, and what to do.
@@ -179,7 +185,12 @@ def load_tokenizer(model_dir: str | Path, *, mode: Literal["auto", "slow"] = "au
     folder = Path(model_dir)
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {folder}, so no tokenizer can be read from it.")
-    if mode == "slow" or not (folder / "tokenizer.json").is_file():
+    if not (folder / "tokenizer.json").is_file():
+        made = published_classes.make(folder)
+        if made is not None:
+            return Tokenizer(made.backend, made.special_tokens)
+        return _load_with_transformers(folder)
+    if mode == "slow":
         return _load_with_transformers(folder)
     try:
         backend = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -208,7 +219,7 @@ def _complete(
     """Does to tokenizer.json what transformers does to it with the files around it."""
     _add_listed_tokens(backend, folder, config.get("added_tokens_decoder") or {})
     known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    named = [*special_tokens.values(), *_extra_special_tokens(config)]
+    named = [*special_tokens.values(), *extra_special_tokens(config)]
     # A name without an id would get one that the model has no embedding for: it is left out.
     backend.add_special_tokens(
         [token for token in named if token not in known and backend.token_to_id(token) is not None]
@@ -233,13 +244,6 @@ def _add_listed_tokens(
                 f"tokenizer_config.json in {folder} gives {token.content!r} the id {token_id}, but "
                 f"tokenizer.json gives it {found}. Fetch both files again."
             )
-
-
-def _extra_special_tokens(config: Mapping[str, Any]) -> list[str]:
-    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
-    values = extra.values() if isinstance(extra, Mapping) else extra
-    contents = [value["content"] if isinstance(value, Mapping) else value for value in values]
-    return [str(content) for content in contents]
 
 
 def _says_its_ends(config: Mapping[str, Any]) -> bool:
@@ -284,8 +288,7 @@ def _load_with_transformers(folder: Path) -> Tokenizer:
     except Exception as error:  # it reads foreign files with foreign code: anything may come
         raise CheckpointError(
             f"{folder} has no tokenizer that can be read: tokenizer.json is missing (or not "
-            f"wanted), and {_why_not(folder, error)} Add tokenizer.json, point --tokenizer-path "
-            "at a folder that has one, or serve token ids alone with --skip-tokenizer-init."
+            f"wanted), and {_why_not(folder, error)} {WHAT_TO_DO}"
         ) from error
     backend = getattr(loaded, "backend_tokenizer", None)
     if not isinstance(backend, tokenizers.Tokenizer):
@@ -298,19 +301,8 @@ def _load_with_transformers(folder: Path) -> Tokenizer:
 
 
 def _why_not(folder: Path, error: Exception) -> str:
-    missing = [
-        package
-        for package, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf"))
-        if not _is_installed(module)
-    ]
-    if missing and (folder / "tokenizer.model").is_file():
+    missing = [package for package in ("sentencepiece", "protobuf") if not is_installed(package)]
+    if missing and any(folder.glob("*.model")):
         return f"tokenizer.model needs packages: pip install {' '.join(missing)}."
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"transformers says: {lines[0]}"
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent package is not there
-        return False

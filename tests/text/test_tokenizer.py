@@ -214,7 +214,7 @@ def test_a_folder_without_any_tokenizer_says_what_to_do(tmp_path):
 def test_a_sentencepiece_file_without_its_packages_names_them(tmp_path, monkeypatch):
     (tmp_path / "tokenizer.model").write_bytes(b"no model at all")
     save_checkpoint(tmp_path, None, tokenizer_class="LlamaTokenizer")
-    monkeypatch.setattr("sgjax.text.tokenizer._is_installed", lambda module: False)
+    monkeypatch.setattr("sgjax.text.vocabulary_files.is_installed", lambda package: False)
     with pytest.raises(CheckpointError, match="pip install sentencepiece protobuf"):
         load_tokenizer(tmp_path)
 
