@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from sgjax.errors import ProgramFailed
-from sgjax.lang.gate import GATE
 
 Listener = Callable[["str | None"], object]
 
@@ -70,15 +69,8 @@ class Feed:
         if not self.is_closed:
             closed = threading.Lock()  # a Future costs three times as much
             closed.acquire()
-            if threading.current_thread() is threading.main_thread():
-                self.when_closed(closed.release)
-                closed.acquire()  # which an interrupt may end, so that nobody waits behind it
-                return
-            self.when_closed(lambda: GATE.wake(closed))
-            try:
-                closed.acquire()
-            finally:
-                GATE.awake()
+            self.when_closed(closed.release)
+            closed.acquire()
 
     def __iter__(self) -> Iterator[str]:
         """Pieces, as they come. Raises what ended it before its end."""
