@@ -10,9 +10,9 @@ its ids go: the file it reads, the tokens it adds, and what it puts around a tex
     Arcade100kTokenizer   StableLM 2, at first  arcade100k.tiktoken
 
 Grok-1 has no class but sentencepiece itself, and Mistral's tekken.json is read by a package of its
-own. LlamaTokenizer is here too, for checkpoints that have no tokenizer.json: transformers 5.24 reads
-their tokenizer.model unlike sentencepiece (other merges, a text that begins with a space, what
-follows a special token).
+own. LlamaTokenizer is here too, for checkpoints that have no tokenizer.json: transformers 5.24
+reads their tokenizer.model unlike sentencepiece (other merges, a text that begins with a space,
+what follows a special token).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,6 +8,7 @@ meant to be exact is not enough.
 import base64
 import binascii
 import contextlib
+import importlib
 import importlib.util
 import itertools
 import json
@@ -187,12 +188,9 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _read_proto(path: Path) -> Any:
-    from sentencepiece import (  # pyright: ignore[reportMissingImports]
-        sentencepiece_model_pb2,
-    )
-
+    messages: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
     with _told(path):
-        proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+        proto = messages.ModelProto.FromString(path.read_bytes())
     if not proto.pieces:
         raise CheckpointError(f"{path} has no pieces. Fetch it again. {WHAT_TO_DO}")
     return proto
