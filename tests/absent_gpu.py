@@ -35,19 +35,13 @@ def h200s(count: int = 1) -> Mesh:
 
 
 @contextlib.contextmanager
-def compiling_for_gpus():
-    """With the optimizations that users have, and without the compilation cache: a program for a
-    device that is not there can be kept in it, but not read from it."""
-    options = {"jax_enable_compilation_cache": False, "jax_disable_most_optimizations": False}
-    before = {name: jax.config.values[name] for name in options}
-    _set(options)
+def no_compilation_cache():
+    """A program for a device that is not there can be kept in the cache, but not read from it."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
     try:
         yield
     finally:
-        _set(before)
-
-
-def _set(options: dict[str, bool]) -> None:
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()

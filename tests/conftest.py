@@ -1,5 +1,4 @@
-"""What every test has: two CPU devices, strict JAX, programs that are compiled with little effort,
-checked shapes, hypothesis, leak checks.
+"""What every test has: two CPU devices, strict JAX, checked shapes, hypothesis, leak checks.
 
 JAX reads its options from the environment when it is first imported, so nothing here imports it:
 tests of host logic stay free of it, and processes that a test starts inherit the options.
@@ -22,9 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def _jax_options() -> dict[str, str]:
     devices = "--xla_force_host_platform_device_count=2"
-    platform = os.environ.get("JAX_PLATFORMS") or "cpu"
     return {
-        "JAX_PLATFORMS": platform,
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS") or "cpu",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip(),
         "JAX_NUMPY_DTYPE_PROMOTION": "strict",
         "JAX_NUMPY_RANK_PROMOTION": "raise",
@@ -33,9 +31,6 @@ def _jax_options() -> dict[str, str]:
         ),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        # Tests compile programs for longer than they run them. For GPUs as users have them compiled
-        # (tests/absent_gpu.py, too).
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(platform == "cpu")),
         # No test reads the hub: a model that is not on the disk is an error, not a wait.
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -20,7 +20,7 @@ from sgjax.models import decoder, find_family
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 from tests.models.published import MODELS
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
@@ -32,7 +32,7 @@ SHAPE = CacheShape(num_pages=20000, page_size=16, num_slots=256, max_pages_per_r
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

@@ -19,7 +19,7 @@ from sgjax.engine.traces import Traces, _read
 from sgjax.models import read_model_config
 from sgjax.sharding.mesh import Placement
 from sgjax.weights.load import abstract_model
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 from tests.models.published import MODELS
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
@@ -34,7 +34,7 @@ BUCKETS = [
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

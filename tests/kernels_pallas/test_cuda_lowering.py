@@ -6,14 +6,14 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows, SharedPrefixes, triton
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

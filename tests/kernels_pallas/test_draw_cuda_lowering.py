@@ -13,7 +13,7 @@ from sgjax.engine.sample_step import sample_layout
 from sgjax.engine.sampler import Variant
 from sgjax.kernels_pallas.draw_tokens import Draws, triton
 from sgjax.sharding.mesh import Placement
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
@@ -22,7 +22,7 @@ SLOTS = 512
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

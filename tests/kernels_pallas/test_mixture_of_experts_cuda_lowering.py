@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sgjax.kernels_pallas.mixture_of_experts import Experts, cases, triton
 from sgjax.kernels_pallas.mixture_of_experts.cases import Case
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
@@ -20,7 +20,7 @@ ODD = Case("odd sizes", 5, 6, 3, 200, 72, biased=True, activation="clamped_silu"
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

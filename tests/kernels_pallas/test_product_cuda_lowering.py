@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sgjax.kernels_pallas.product import MOST_ROWS, cases, triton
 from sgjax.kernels_pallas.product.cases import Case
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
 
@@ -19,7 +19,7 @@ REST = Case("of sizes that nothing divides", "plain", 1, 4736, 1000)
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

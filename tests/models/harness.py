@@ -108,7 +108,11 @@ class Stepper:
             folder, family, cfg, Placement(mesh, attention), dtype=jnp.float32
         )
         self.kv = init_kv(cfg, NUM_PAGES * PAGE_SIZE, jnp.float32, mesh)
-        self._forward = jax.jit(functools.partial(forward, graphdef), donate_argnums=1)
+        self._forward = jax.jit(
+            functools.partial(forward, graphdef),
+            donate_argnums=1,
+            compiler_options={"xla_backend_optimization_level": 0},  # it compiles twice as fast
+        )
         self._free = np.random.default_rng(0).permutation(NUM_PAGES).tolist()
         self._pages: dict[str, list[int]] = {}
         self._lengths: dict[str, int] = {}

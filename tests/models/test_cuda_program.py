@@ -17,7 +17,7 @@ from sgjax.models.decoder import build, forward
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 from tests.models import published, published_moe
 
 pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
@@ -31,7 +31,7 @@ KERNELS = (
 
 @pytest.fixture(autouse=True)
 def uncached():
-    with compiling_for_gpus():
+    with no_compilation_cache():
         yield
 
 

@@ -19,7 +19,7 @@ from sgjax.models.decoder import build, forward
 from sgjax.models.hf_config import HFConfig
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.sharding.rules import sharding
-from tests.absent_gpu import REASON, compiling_for_gpus, h200s
+from tests.absent_gpu import REASON, h200s, no_compilation_cache
 from tests.models.published_deepseek import V2_LITE, V3
 
 NUM_SLOTS = 65536
@@ -101,7 +101,7 @@ def launches(text):
 @pytest.mark.parametrize("config", [V2_LITE, V3], ids=["V2-Lite", "V3"])
 def test_on_a_gpu_nor_is_it(config, num_rows, max_temp, tp):
     pytest.importorskip("jax_plugins.xla_cuda13", reason=REASON)
-    with compiling_for_gpus():
+    with no_compilation_cache():
         step, cache_bytes = lowered(config, h200s(tp), "triton", jnp.bfloat16, num_rows)
         program = step.compile(of_forward(num_rows, "gpu", tp_size=tp).options)
     memory, text = program.memory_analysis(), program.as_text()
