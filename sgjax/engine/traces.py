@@ -27,7 +27,10 @@ logger = logging.getLogger("sgjax.engine")
 Donate = int | tuple[int, ...]
 
 # How JAX hands Triton kernels to XLA may change with JAX's version, which the fingerprint holds.
-_ALLOWED = [export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
+_ALLOWED = [
+    export.DisabledSafetyCheck.custom_call(name)
+    for name in ("__gpu$xla.gpu.triton", "mosaic_gpu_v2")
+]
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 

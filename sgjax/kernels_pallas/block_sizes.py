@@ -14,8 +14,18 @@ def device_kind() -> str | None:
     That is what `jax.sharding.use_abstract_mesh` says, of devices that need not be there; or else
     what JAX computes on by default.
     """
-    device = jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
+    device = _device()
     return device.device_kind if device.platform == "gpu" else None
+
+
+def num_multiprocessors() -> int:
+    """Of the GPU that is traced for."""
+    device = _device()
+    return getattr(device, "num_cores", None) or device.core_count
+
+
+def _device():
+    return jax.sharding.get_abstract_mesh().abstract_device or jax.devices()[0]
 
 
 def tuned_sizes(op: str, kernel: str, row_bytes: int, kind: str | None) -> dict[str, int]:

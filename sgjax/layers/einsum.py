@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.product import Form, normed_product, product
-from sgjax.layers.norm import Norm, RMSNorm
+from sgjax.layers.norm import Norm, RMSNorm, sum_apart
 from sgjax.layers.weight import Part, Weight
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import mesh_axes, spec
@@ -79,6 +79,7 @@ class Einsum(nnx.Module):
         if not isinstance(norm, RMSNorm):
             x, normed = norm.after_add(x, delta, placement)
             return x, self(normed, placement)
+        x, summand = sum_apart(x, delta, placement)
         multiply = functools.partial(self._bound(normed_product, placement), eps=norm.eps)
         whole = PartitionSpec()
         return jax.shard_map(
@@ -87,7 +88,7 @@ class Einsum(nnx.Module):
             in_specs=(whole, whole, whole, *self._specs),
             out_specs=(whole, self._out_spec),
             check_vma=False,
-        )(x, delta, norm.scale[...], *self._values)
+        )(x, summand, norm.scale[...], *self._values)
 
     def _bound(self, operation: Callable[..., Any], placement: Placement) -> Callable[..., Any]:
         return functools.partial(

@@ -7,13 +7,14 @@ from sgjax.kernels_pallas.dispatch import implementation_of
 
 def add_rms_norm(
     x: Float[Array, "T D"],
-    delta: Float[Array, "T D"],
+    delta: Float[Array, "T D"] | None,
     scale: Float[Array, "D"],
     *,
     eps: float,
     implementation: str | None = None,
 ) -> tuple[Float[Array, "T D"], Float[Array, "T D"]]:
-    """(x + delta, RMSNorm(x + delta)), in the dtype of x, to which the sum is rounded first.
+    """(x + delta, RMSNorm(x + delta)), in the dtype of x, to which the sum is rounded first;
+    without delta, x and its norm.
 
     The norm is computed in float32, rounded to the dtype of `scale`, multiplied by it, and rounded
     to the dtype of x: with a scale of that dtype it is Llama's, with a float32 one Gemma's.

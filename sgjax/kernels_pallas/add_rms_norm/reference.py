@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 def add_rms_norm(x, delta, scale, *, eps):
     """The contract."""
-    total = x + delta
+    total = x if delta is None else x + delta
     return total, rms_norm(total, scale, eps=eps)
 
 

@@ -42,7 +42,7 @@ def product(
 
 def normed_product(
     x: Float[Array, "T K"],
-    delta: Float[Array, "T K"],
+    delta: Float[Array, "T K"] | None,
     scale: Float[Array, "K"],
     w: Float[Array, "..."],
     bias: Float[Array, "..."] | None = None,
@@ -52,7 +52,8 @@ def normed_product(
     activation: Activation = "silu",
     implementation: str | None = None,
 ) -> tuple[Float[Array, "T K"], Float[Array, "T ..."]]:
-    """x + delta, rounded to the dtype of x, and the `product` of its RMS norm with w.
+    """x + delta, rounded to the dtype of x, and the `product` of its RMS norm with w; without
+    delta, x and that of its own.
 
     The norm is that of `add_rms_norm`. Its factor, the same for a whole row, may be applied to the
     float32 sums instead: then only the product with `scale` is rounded before w is multiplied.

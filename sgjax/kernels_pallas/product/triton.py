@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.add_rms_norm import triton as norm
 from sgjax.kernels_pallas.block_sizes import device_kind
-from sgjax.kernels_pallas.product import MOST_ROWS, reference, triton_few
+from sgjax.kernels_pallas.product import MOST_ROWS, mosaic_gated, reference, triton_few
 
 _MOST_VALUES = 2**31 - 1
 """Of a weight: Triton kernels count them in 32 bits."""
@@ -18,6 +18,12 @@ _MOST_VALUES = 2**31 - 1
 def product(x, w, bias, *, form, activation: Activation = "silu", kind=None, interpret=False):
     """The contract. `kind` is the device's whose block sizes are taken; None: the one that JAX
     computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
+    if form == "gated" and bias is None and not interpret:
+        many = mosaic_gated.sizes(
+            triton_few.num_columns(w, form) * w.dtype.itemsize, kind or device_kind()
+        )
+        if many is not None and mosaic_gated.takes(x, w, many, activation):
+            return mosaic_gated.product(x, w, activation=activation, sizes=many)
     if not _is_for_few(x, w):
         return reference.product(x, w, bias, form=form, activation=activation)
     how = {"form": form, "activation": activation, "interpret": interpret}
@@ -40,7 +46,7 @@ def normed_product(
     """The contract; as `product`."""
     how = {"form": form, "activation": activation, "interpret": interpret}
     # Before it is divided, what is scaled may be more than float16 can hold.
-    if x.dtype != jnp.bfloat16 or not _is_for_few(x, w):
+    if delta is None or x.dtype != jnp.bfloat16 or not _is_for_few(x, w):
         total, normed = norm.add_rms_norm(x, delta, scale, eps=eps, interpret=interpret)
         return total, product(normed, w, bias, kind=kind, **how)
     before = triton_few.Norm(delta, scale, eps)
