@@ -16,6 +16,7 @@ from sgjax.models.norms import norm_of
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    hf.expect("rope_interleaved", False)
     cfg = read_sizes(
         hf,
         qkv_bias=hf.flag("attention_bias", False),
