@@ -123,23 +123,13 @@ class Block(nnx.Module):
         return x, h, kv
 
 
-def _with_pairs(table: Mapping[str, Target]) -> dict[str, Target]:
-    """Features of queries and keys that turn together lie side by side."""
-    return {
-        name: (path, rule.replace("h) d ->", "i) d ->").replace("h) ->", "i) ->"))
-        if ".q_proj." in name or ".k_proj." in name
-        else (path, rule)
-        for name, (path, rule) in table.items()
-    }
-
-
 def _renamed(table: Mapping[str, Target]) -> dict[str, Target]:
     return {name.replace(".mlp.", ".feed_forward."): rule for name, rule in table.items()}
 
 
 _SHARED = "model.layers.{}.feed_forward.shared_expert"
 WEIGHTS: Table = {
-    **_renamed(_with_pairs(llama.WEIGHTS)),
+    **_renamed(llama.with_pairs(llama.WEIGHTS)),
     "model.layers.{}.feed_forward.router.weight": ("blocks.{}.mlp.router", "e d -> d e"),
     "model.layers.{}.feed_forward.experts.gate_up_proj": [
         ("blocks.{}.mlp.gate_up:gate", "e d [x*|x] -> e d 1 x"),

@@ -1,5 +1,5 @@
 """config.json of published dense models: OLMo 2, InternLM2, (Chat)GLM, EXAONE, Qwen 1, SmolLM3,
-StarCoder, Nemotron, AFM, Falcon 3, Seed-OSS."""
+StarCoder, Nemotron, AFM, Falcon 3, Seed-OSS, ERNIE 4.5."""
 
 from tests.models.published import LLAMA, Published
 
@@ -387,6 +387,32 @@ AUSTRAL = LLAMA | {
     "rope_theta": 10000.0,
     "vocab_size": 128005,
 }
+ERNIE_45 = {
+    "architectures": ["Ernie4_5_ForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "configuration_ernie4_5.Ernie4_5_Config",
+        "AutoModel": "modeling_ernie4_5.Ernie4_5_Model",
+        "AutoModelForCausalLM": "modeling_ernie4_5.Ernie4_5_ForCausalLM",
+    },
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 131072,
+    "model_type": "ernie4_5",
+    "num_attention_heads": 16,
+    "num_hidden_layers": 18,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000,
+    "tie_word_embeddings": True,
+    "use_bias": False,
+    "use_cache": False,
+    "vocab_size": 103424,
+}
 MINITRON = {
     "architectures": ["NemotronForCausalLM"],
     "attention_bias": False,
@@ -590,6 +616,7 @@ MODELS = {
     "SantaCoder": Published(SANTACODER, 1_124_886_528, 2048),
     "Minitron-4B": Published(MINITRON, 4_190_509_056, 4096),
     "Austral, tuned from AFM-4.5B": Published(AUSTRAL, 4_619_189_760, 65536),
+    "ERNIE-4.5-0.3B": Published(ERNIE_45, 360_748_032, 131072),
     "Falcon3-7B": Published(FALCON_3, 7_455_550_464, 32768),
     "Seed-OSS-36B": Published(SEED_OSS, 36_151_104_512, 524288),
 }

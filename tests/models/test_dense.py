@@ -11,6 +11,7 @@ from sgjax.models.hf_config import HFConfig
 from tests.models.published_dense import (
     AUSTRAL,
     CHATGLM3,
+    ERNIE_45,
     EXAONE_3,
     EXAONE_4,
     GLM,
@@ -120,6 +121,11 @@ BAD = {
     "qwen with biases everywhere": (QWEN | {"no_bias": False}, "no_bias = false is supported"),
     "qwen that rotates parts": (QWEN | {"rotary_pct": 0.5}, "rotary_pct = 0.5 is supported as 1.0"),
     "qwen with an odd width": (QWEN | {"intermediate_size": 22017}, "must be even"),
+    "ernie that leaves its heads' size out": (without(ERNIE_45, "head_dim"), "lacks 'head_dim'"),
+    "ernie that rotates parts": (
+        ERNIE_45 | {"partial_rotary_factor": 0.5},
+        "turns a part of each head",
+    ),
     "exaone that rotates parts": (
         EXAONE_3 | {"partial_rotary_factor": 0.5},
         "turns a part of each head",
