@@ -18,7 +18,7 @@ from typing import Any
 
 from sgjax.errors import InvalidRequest
 from sgjax.front.generator import LONG_TEXT, Generation
-from sgjax.front.request import GenerationRequest
+from sgjax.front.request import GenerationRequest, check_task
 from sgjax.text import ChatTemplate, with_stops
 from sgjax_server.chat_call import ChatCall, check_kwargs, messages_of
 from sgjax_server.chat_events import ChatMessage, Event
@@ -39,6 +39,7 @@ class Chat:
     """
 
     def __init__(self, call: ChatCall, service: Service):
+        check_task(service.client.info, is_pooled=False)
         service.generator.check_room(call.params.n)
         self._tokenizer = service.needs_tokenizer()
         self._template = _template_of(service)

@@ -168,7 +168,7 @@ class Generator:
         self._ledger.take(num_samples)
         try:
             for request in requests:
-                check_task(request, self.client.info)
+                check_task(self.client.info, is_pooled=request.is_pooled)
             prompts = [await self._read(request) for request in requests]
             samples = [
                 sample

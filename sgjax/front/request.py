@@ -96,15 +96,15 @@ def _check_pooled(num_prompt: int, info: EngineInfo) -> None:
         raise NeverFits(num_prompt, info.max_total_tokens)
 
 
-def check_task(request: GenerationRequest, info: EngineInfo) -> None:
+def check_task(info: EngineInfo, *, is_pooled: bool) -> None:
     """Raises InvalidRequest where the model does not do what is asked for."""
-    if request.is_pooled and info.task == "generate":
+    if is_pooled and info.task == "generate":
         raise InvalidRequest(
             "This model generates text and has no embeddings. Serve a model made for embeddings, "
             "or this one with --is-embedding.",
             param="model",
         )
-    if not request.is_pooled and info.task != "generate":
+    if not is_pooled and info.task != "generate":
         routes = "/v1/embeddings" if info.task == "embed" else "/classify and /v1/rerank"
         raise InvalidRequest(
             f"This model generates no text: it is served to {info.task}. Ask {routes}.",

@@ -37,6 +37,8 @@ FAMILIES = {
     "DeepseekForCausalLM": "deepseek",
     "DeepseekV2ForCausalLM": "deepseek_v2",
     "DeepseekV3ForCausalLM": "deepseek_v3",
+    "Ernie4_5ForCausalLM": "ernie45",
+    "Ernie4_5_ForCausalLM": "ernie45",
     "Exaone4ForCausalLM": "exaone4",
     "ExaoneForCausalLM": "exaone",
     "GPTBigCodeForCausalLM": "gpt_bigcode",

@@ -10,6 +10,7 @@ from sgjax.models.hf_config import HFConfig
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    hf.expect("position_encoding_2d", False)  # as the first ChatGLM, another model, says
     for key in ("add_bias_linear", "multi_query_attention", "seq_length"):
         hf(key)  # no default: that of the authors' code is no published model's
     for key, value in _EXPECTED.items():

@@ -19,6 +19,7 @@ from sgjax.models.norms import norm_of
 def config(hf: HFConfig) -> ModelConfig:
     hf("hidden_act", None)  # an older name of hidden_activation, and not always the same
     window = hf.size("sliding_window", 4096)
+    hf.expect("sliding_window_size", window)  # which some say twice
     slides = hf.sliding_layers(lambda layer: layer % 2 == 0)
     cfg = gemma.read_sizes(
         hf,

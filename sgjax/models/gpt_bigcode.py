@@ -55,6 +55,7 @@ _WITHOUT_EFFECT = (
     "max_sequence_length",
     "pad_key_length",
     "pre_allocate_kv_cache",
+    "runner_max_sequence_length",
     "scale_attention_softmax_in_fp32",
     "summary_activation",
     "summary_first_dropout",

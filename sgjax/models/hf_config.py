@@ -24,19 +24,24 @@ BOOKKEEPING = frozenset(
         "attn_pdrop",
         "auto_map",
         "aux_loss_alpha",
+        "bad_words_ids",
         "begin_suppress_tokens",
         "bos_token_id",
         "chunk_size_feed_forward",
         "classifier_dropout",
         "cls_token_id",
         "decoder_start_token_id",
+        "diversity_penalty",
         "do_sample",
         "dtype",
+        "early_stopping",
         "emb_dropout_prob",
         "embd_pdrop",
         "embed_dropout",
         "embedding_dropout",
+        "encoder_no_repeat_ngram_size",
         "eos_token_id",
+        "exponential_decay_length_penalty",
         "finetuning_task",
         "forced_bos_token_id",
         "forced_eos_token_id",
@@ -45,12 +50,21 @@ BOOKKEEPING = frozenset(
         "hidden_dropout_prob",
         "id2label",
         "initializer_range",
+        "is_llama_config",
         "label2id",
+        "length_penalty",
+        "max_length",
         "max_new_tokens",
+        "min_length",
         "mlp_dropout",
+        "model_name",
         "model_type",
         "name_or_path",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
         "num_labels",
+        "num_return_sequences",
         "output_attentions",
         "output_hidden_states",
         "output_past",
@@ -60,6 +74,7 @@ BOOKKEEPING = frozenset(
         "prefix",
         "pretraining_tp",
         "problem_type",
+        "remove_invalid_values",
         "repetition_penalty",
         "resid_pdrop",
         "residual_dropout",
@@ -74,12 +89,15 @@ BOOKKEEPING = frozenset(
         "suppress_tokens",
         "task_specific_params",
         "temperature",
+        "tf_legacy_loss",
         "tokenizer_class",
         "top_k",
         "top_p",
         "torch_dtype",
         "torchscript",
+        "transformers.js_config",
         "transformers_version",
+        "typical_p",
         "unsloth_fixed",
         "unsloth_version",
         "use_bfloat16",
@@ -87,6 +105,14 @@ BOOKKEEPING = frozenset(
     }
 )
 """Keys of config.json that say nothing about what the model computes."""
+
+_NEUTRAL = {
+    "add_cross_attention": False,
+    "is_encoder_decoder": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+}
+"""Keys that transformers may write for every model, and what no model here differs from."""
 
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
@@ -104,7 +130,7 @@ _REQUIRED = object()
 
 
 class HFConfig:
-    """config.json, read key by key. A key that holds null counts as absent.
+    """config.json, read key by key. A key that holds null counts as absent, known or not.
 
     Every method raises ConfigError with the key, its value, and what is allowed.
     """
@@ -145,6 +171,10 @@ class HFConfig:
         if default is _REQUIRED:
             raise ConfigError(f"{self._source} lacks {key!r}.")
         return default
+
+    def is_null(self, key: str) -> bool:
+        """Whether a key is there and holds null, for the few that tell this from absent."""
+        return key in self._values and self._values[key] is None
 
     def expect(self, key: str, value: Any) -> None:
         """Refuses every value but this one. Absent is fine."""
@@ -278,7 +308,10 @@ class HFConfig:
 
     def finish(self) -> None:
         """Refuses keys that nobody has read: a model they change would be computed wrongly."""
-        unread = sorted(set(self._values) - self._read - BOOKKEEPING)
+        for key, value in _NEUTRAL.items():
+            self.expect(key, value)
+        given = {key for key, value in self._values.items() if value is not None}
+        unread = sorted(given - self._read - BOOKKEEPING)
         if not unread:
             return
         hints = []

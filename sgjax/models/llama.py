@@ -1,5 +1,6 @@
 """Llama 1, 2, 3, 3.1 and 3.2. https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flax import nnx
@@ -16,6 +17,7 @@ from sgjax.models.norms import norm_of
 
 
 def config(hf: HFConfig) -> ModelConfig:
+    hf.expect("rope_interleaved", False)
     cfg = read_sizes(
         hf,
         qkv_bias=hf.flag("attention_bias", False),
@@ -101,5 +103,16 @@ WEIGHTS: dict[str, Target] = {
     "model.layers.{}.mlp.up_proj.bias": ("blocks.{}.mlp.gate_up.bias:up", "f -> 1 f"),
     "model.layers.{}.mlp.down_proj.bias": ("blocks.{}.mlp.down.bias", "d -> d"),
 }
+
+
+def with_pairs(table: Mapping[str, Target]) -> dict[str, Target]:
+    """A table in which features of queries and keys that turn together lie side by side."""
+    return {
+        name: (path, rule.replace("h) d ->", "i) d ->").replace("h) ->", "i) ->"))
+        if ".q_proj." in name or ".k_proj." in name
+        else (path, rule)
+        for name, (path, rule) in table.items()
+    }
+
 
 FAMILY = Family(config=config, block=Block, weights=WEIGHTS)

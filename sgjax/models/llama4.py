@@ -28,17 +28,7 @@ _Ropes = tuple[RopeConfig | None, ...]
 def config(hf: HFConfig) -> ModelConfig:
     for key in ("head_dim", "num_key_value_heads", "rms_norm_eps", "intermediate_size_mlp"):
         hf(key)  # no default: transformers would take Scout's
-    hf.expect("num_experts_per_tok", 1)  # whose input, and not result, is weighed
     bias = hf.flag("attention_bias", False)
-    moe = MoEConfig(
-        num_experts=hf.size("num_local_experts"),
-        top_k=1,
-        d_expert=hf.size("intermediate_size"),
-        scoring="sigmoid",
-        weighs_inputs=True,
-        d_shared=hf.size("intermediate_size"),
-        layers=_layers_with_experts(hf),
-    )
     rope = read_rope(hf)
     ropes = _layer_ropes(hf, rope)
     cfg = llama.read_sizes(
@@ -51,7 +41,7 @@ def config(hf: HFConfig) -> ModelConfig:
         layer_ropes=ropes,
         chunks=_chunks(hf, ropes),
         query_scales=_query_scales(hf, ropes),
-        moe=moe,
+        moe=_experts(hf),
     )
     for key in ("for_llm_compressor", "cache_implementation"):
         hf(key, None)
@@ -59,11 +49,32 @@ def config(hf: HFConfig) -> ModelConfig:
     return cfg
 
 
+def _experts(hf: HFConfig) -> MoEConfig | None:
+    """None: all layers are dense, and what is said of experts says nothing."""
+    layers = _layers_with_experts(hf)
+    if not any(layers):
+        for key in ("intermediate_size", "num_experts_per_tok", "num_local_experts"):
+            hf(key, None)
+        return None
+    hf.expect("num_experts_per_tok", 1)  # whose input, and not result, is weighed
+    return MoEConfig(
+        num_experts=hf.size("num_local_experts"),
+        top_k=1,
+        d_expert=hf.size("intermediate_size"),
+        scoring="sigmoid",
+        weighs_inputs=True,
+        d_shared=hf.size("intermediate_size"),
+        layers=layers,
+    )
+
+
 def _layers_with_experts(hf: HFConfig) -> tuple[bool, ...]:
-    num_layers, every = hf.size("num_hidden_layers"), hf.size("interleave_moe_layer_step", 1)
-    listed = hf("moe_layers", None)
+    """Those of moe_layers, or else every interleave_moe_layer_step-th."""
+    num_layers, listed = hf.size("num_hidden_layers"), hf("moe_layers", None)
     if listed is None:
+        every = hf.size("interleave_moe_layer_step", 1)
         listed = range(every - 1, num_layers, every)
+    hf("interleave_moe_layer_step", None)
     return tuple(layer in listed for layer in range(num_layers))
 
 
@@ -78,11 +89,14 @@ def _layer_ropes(hf: HFConfig, rope: RopeConfig) -> _Ropes:
 
 def _chunks(hf: HFConfig, ropes: _Ropes) -> tuple[int | None, ...]:
     """Of the layers that layer_types says, or else of those with RoPE."""
-    are_chunked = hf.layers_of("chunked_attention", lambda layer: ropes[layer] is not None)
+    is_off = hf.is_null("attention_chunk_size")  # where the key is absent, transformers has a size
+    are_chunked = hf.layers_of(
+        "chunked_attention", lambda layer: ropes[layer] is not None and not is_off
+    )
     if not any(are_chunked):
         hf("attention_chunk_size", None)
         return ()
-    chunk = hf.size("attention_chunk_size")  # no default: transformers tells null from none
+    chunk = hf.size("attention_chunk_size")
     return tuple(chunk if is_chunked else None for is_chunked in are_chunked)
 
 
@@ -109,23 +123,13 @@ class Block(nnx.Module):
         return x, h, kv
 
 
-def _with_pairs(table: Mapping[str, Target]) -> dict[str, Target]:
-    """Features of queries and keys that turn together lie side by side."""
-    return {
-        name: (path, rule.replace("h) d ->", "i) d ->").replace("h) ->", "i) ->"))
-        if ".q_proj." in name or ".k_proj." in name
-        else (path, rule)
-        for name, (path, rule) in table.items()
-    }
-
-
 def _renamed(table: Mapping[str, Target]) -> dict[str, Target]:
     return {name.replace(".mlp.", ".feed_forward."): rule for name, rule in table.items()}
 
 
 _SHARED = "model.layers.{}.feed_forward.shared_expert"
 WEIGHTS: Table = {
-    **_renamed(_with_pairs(llama.WEIGHTS)),
+    **_renamed(llama.with_pairs(llama.WEIGHTS)),
     "model.layers.{}.feed_forward.router.weight": ("blocks.{}.mlp.router", "e d -> d e"),
     "model.layers.{}.feed_forward.experts.gate_up_proj": [
         ("blocks.{}.mlp.gate_up:gate", "e d [x*|x] -> e d 1 x"),

@@ -26,6 +26,7 @@ _WITHOUT_EFFECT = (
     "deterministic_flash_attn",
     "initializer_cutoff_factor",
     "layer_norm_eps",  # norm_eps counts
+    "position_embedding_type",  # whatever it says, positions turn
     "reference_compile",
     "repad_logits_with_grad",
     "sparse_pred_ignore_index",
@@ -38,7 +39,6 @@ _WITHOUT_EFFECT = (
 def config(hf: HFConfig) -> ModelConfig:
     for key in _WITHOUT_EFFECT:
         hf(key, None)
-    hf.expect("position_embedding_type", "absolute")  # as they all say, though positions turn
     num_heads, d_model = hf.size("num_attention_heads"), hf.size("hidden_size")
     has_bias = hf.flag("attention_bias", False)
     rope, local_rope = _ropes(hf)

@@ -1,5 +1,6 @@
 """Where a model's files are: a folder, the built-in model, the Hugging Face hub, or ModelScope."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -75,10 +76,12 @@ def _from_hugging_face(repo: str, revision: str | None) -> Path:
     except HFValidationError:
         raise _no_id(repo) from None
     except LocalEntryNotFoundError:
+        fetch = f"hf download {repo}" + (f" --revision {revision}" if revision else "")
         raise ConfigError(
-            f"{repo!r} is not here, and the hub is not reached. Looked for a folder {here} and in "
-            f"the hub's cache {constants.HF_HUB_CACHE}. Give the path of a folder, fetch it where "
-            f"there is a network (hf download {repo}), or serve the built-in model: 'demo'."
+            f"{_named(repo, revision)} is not here, and the hub is not reached. Looked for a "
+            f"folder {here} and in the hub's cache {constants.HF_HUB_CACHE}. Give the path of a "
+            f"folder, fetch it where there is a network ({fetch}), or serve the built-in model: "
+            "'demo'."
         ) from None
     except OSError as error:
         raise ConfigError(
@@ -110,9 +113,14 @@ def _from_modelscope(repo: str, revision: str | None) -> Path:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
             f"ModelScope does not give {_named(repo, revision)}: {lines[0]} Looked for a folder "
-            f"{Path(repo).expanduser().absolute()}, too. Check the name and the network, or give "
-            "the path of a folder."
+            f"{Path(repo).expanduser().absolute()} and in ModelScope's cache "
+            f"{_modelscope_cache()}. Check the name and the network, or give the path of a folder."
         ) from None
+
+
+def _modelscope_cache() -> Path:
+    """Where the package keeps what it fetched, as its documentation has it."""
+    return Path(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope")).expanduser()
 
 
 def _no_id(repo: str) -> ConfigError:

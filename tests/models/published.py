@@ -61,12 +61,37 @@ LLAMA_32 = LLAMA_31 | {
     "intermediate_size": 8192,
     "tie_word_embeddings": True,
 }
+LLAMA_31_405B = LLAMA_31 | {
+    "hidden_size": 16384,
+    "intermediate_size": 53248,
+    "num_attention_heads": 128,
+    "num_hidden_layers": 126,
+    "num_key_value_heads": 8,
+}
 LARGE = {
     "hidden_size": 8192,
     "intermediate_size": 28672,
     "num_attention_heads": 64,
     "num_hidden_layers": 80,
     "num_key_value_heads": 8,
+}
+SMOLLM2 = LLAMA_32 | {
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "head_dim": 64,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "is_llama_config": True,
+    "max_position_embeddings": 8192,
+    "num_attention_heads": 9,
+    "num_hidden_layers": 30,
+    "num_key_value_heads": 3,
+    "pad_token_id": 2,
+    "rope_interleaved": False,
+    "rope_scaling": None,
+    "rope_theta": 100000,
+    "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16", "q4f16": "float16"}},
+    "vocab_size": 49152,
 }
 QWEN2 = {
     "architectures": ["Qwen2ForCausalLM"],
@@ -166,6 +191,10 @@ MODELS = {
     "Llama-3-8B": Published(LLAMA_3, 8_030_261_248, 8192),
     "Llama-3.1-8B": Published(LLAMA_31, 8_030_261_248, 131072),
     "Llama-3.1-70B": Published(read_shape("llama-3.1-70b"), 70_553_706_496, 131072),
+    "Llama-3.1-405B": Published(LLAMA_31_405B, 405_853_388_800, 131072),
+    "Llama-3.1-405B, as first published": Published(
+        LLAMA_31_405B | {"num_key_value_heads": 16}, 410_081_247_232, 131072
+    ),
     "Llama-3.2-1B": Published(
         LLAMA_32 | {"head_dim": 64, "hidden_size": 2048, "num_hidden_layers": 16},
         1_235_814_400,
@@ -182,6 +211,7 @@ MODELS = {
         3_212_749_824,
         131072,
     ),
+    "SmolLM2-135M-Instruct": Published(SMOLLM2, 134_515_008, 8192),
     "Qwen2.5-0.5B": Published(
         QWEN2
         | {

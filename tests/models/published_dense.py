@@ -1,5 +1,5 @@
 """config.json of published dense models: OLMo 2, InternLM2, (Chat)GLM, EXAONE, Qwen 1, SmolLM3,
-StarCoder, Nemotron, Falcon 3, Seed-OSS."""
+StarCoder, Nemotron, AFM, Falcon 3, Seed-OSS, ERNIE 4.5."""
 
 from tests.models.published import LLAMA, Published
 
@@ -300,6 +300,14 @@ STARCODER2 = {
     "use_cache": True,
     "vocab_size": 49152,
 }
+_OF_A_RUNNER = (
+    "inference_runner",
+    "max_batch_size",
+    "max_sequence_length",
+    "pad_key_length",
+    "pre_allocate_kv_cache",
+    "validate_runner_input",
+)
 STARCODER = {
     "activation_function": "gelu",
     "architectures": ["GPTBigCodeForCausalLM"],
@@ -334,6 +342,76 @@ STARCODER = {
     "use_cache": True,
     "validate_runner_input": True,
     "vocab_size": 49152,
+}
+SANTACODER = {
+    **{key: STARCODER[key] for key in STARCODER if key not in _OF_A_RUNNER},
+    "_name_or_path": "bigcode/gpt_bigcode-santacoder",
+    "activation_function": "gelu_pytorch_tanh",
+    "bos_token_id": 49152,
+    "eos_token_id": 49152,
+    "n_embd": 2048,
+    "n_head": 16,
+    "n_inner": 8192,
+    "n_layer": 24,
+    "n_positions": 2048,
+    "runner_max_sequence_length": None,
+    "torch_dtype": "float32",
+    "vocab_size": 49280,
+}
+AUSTRAL = LLAMA | {
+    "architectures": ["ArceeForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 128000,
+    "dtype": "bfloat16",
+    "eos_token_id": 128003,
+    "head_dim": 128,
+    "hidden_act": "relu2",
+    "hidden_size": 2560,
+    "intermediate_size": 18432,
+    "max_position_embeddings": 65536,
+    "mlp_bias": False,
+    "model_type": "arcee",
+    "num_attention_heads": 20,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 4,
+    "rope_scaling": {
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "factor": 20.0,
+        "mscale": 1.0,
+        "original_max_position_embeddings": 4096,
+        "rope_type": "yarn",
+        "type": "yarn",
+    },
+    "rope_theta": 10000.0,
+    "vocab_size": 128005,
+}
+ERNIE_45 = {
+    "architectures": ["Ernie4_5_ForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "configuration_ernie4_5.Ernie4_5_Config",
+        "AutoModel": "modeling_ernie4_5.Ernie4_5_Model",
+        "AutoModelForCausalLM": "modeling_ernie4_5.Ernie4_5_ForCausalLM",
+    },
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 131072,
+    "model_type": "ernie4_5",
+    "num_attention_heads": 16,
+    "num_hidden_layers": 18,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 500000,
+    "tie_word_embeddings": True,
+    "use_bias": False,
+    "use_cache": False,
+    "vocab_size": 103424,
 }
 MINITRON = {
     "architectures": ["NemotronForCausalLM"],
@@ -428,6 +506,16 @@ MODELS = {
         4096,
     ),
     "InternLM2.5-7B-chat": Published(INTERNLM2, 7_737_708_544, 65536),
+    "ChatGLM2-6B": Published(
+        {key: CHATGLM3[key] for key in CHATGLM3 if key != "classifier_dropout"}
+        | {
+            "_name_or_path": "THUDM/chatglm2-6b",
+            "architectures": ["ChatGLMForConditionalGeneration"],
+            "seq_length": 32768,
+        },
+        6_243_584_000,
+        32768,
+    ),
     "ChatGLM3-6B": Published(CHATGLM3, 6_243_584_000, 8192),
     "GLM-4-9B-chat": Published(
         CHATGLM3
@@ -525,7 +613,10 @@ MODELS = {
         16384,
     ),
     "StarCoder": Published(STARCODER, 15_517_456_384, 8192),
+    "SantaCoder": Published(SANTACODER, 1_124_886_528, 2048),
     "Minitron-4B": Published(MINITRON, 4_190_509_056, 4096),
+    "Austral, tuned from AFM-4.5B": Published(AUSTRAL, 4_619_189_760, 65536),
+    "ERNIE-4.5-0.3B": Published(ERNIE_45, 360_748_032, 131072),
     "Falcon3-7B": Published(FALCON_3, 7_455_550_464, 32768),
     "Seed-OSS-36B": Published(SEED_OSS, 36_151_104_512, 524288),
 }

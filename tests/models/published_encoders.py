@@ -94,6 +94,10 @@ BGE_RERANKER = {
     "use_cache": True,
     "vocab_size": 250002,
 }
+ARCTIC = BGE_RERANKER | {
+    "_name_or_path": "Snowflake/snowflake-arctic-embed-l-v2.0",
+    "architectures": ["XLMRobertaModel"],
+}
 MODERN_BERT = {
     "architectures": ["ModernBertForMaskedLM"],
     "attention_bias": False,
@@ -144,6 +148,7 @@ MODELS = {
     "ms-marco-MiniLM-L6-v2": Published(MS_MARCO, 22_713_216 - MINI_LM_POOLER, 512),
     "bge-large-zh": Published(BGE_ZH, 325_522_432 - 1024 * 1025, 512),
     "bge-reranker-v2-m3": Published(BGE_RERANKER, 567_755_777 - 1024 * 1025 - 1025, 8192),
+    "arctic-embed-l-v2.0": Published(ARCTIC, 567_754_752 - 1024 * 1025, 8192),
     "ModernBERT-base": Published(MODERN_BERT, 149_014_272, 8192),
 }
 """As transformers counts them, less what embeddings have no use for: the layer between the first

@@ -371,6 +371,17 @@ MODELS = {
     "OLMoE-1B-7B": Published(OLMOE, 6_919_161_856, 4096),
     "deepseek-moe-16b": Published(DEEPSEEK, 16_375_728_128, 4096),
     "granite-3.0-1b-a400m": Published(GRANITE, 1_334_628_352, 4096),
+    "granite-3.0-3b-a800m": Published(
+        GRANITE
+        | {
+            "hidden_size": 1536,
+            "num_attention_heads": 24,
+            "num_hidden_layers": 32,
+            "num_local_experts": 40,
+        },
+        3_298_793_472,
+        4096,
+    ),
     "DBRX": Published(DBRX, 131_596_523_520, 32768),
     "gpt-oss-20b": Published(GPT_OSS, 20_914_757_184, 131072),
     "gpt-oss-120b": Published(

@@ -8,9 +8,10 @@ from sgjax.errors import ConfigError
 from sgjax.models import find_family
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
-from tests.models.published import LLAMA
 from tests.models.published_dense import (
+    AUSTRAL,
     CHATGLM3,
+    ERNIE_45,
     EXAONE_3,
     EXAONE_4,
     GLM,
@@ -22,8 +23,6 @@ from tests.models.published_dense import (
     STARCODER,
     STARCODER2,
 )
-
-ARCEE = LLAMA | {"architectures": ["ArceeForCausalLM"], "hidden_act": "relu2"}
 
 
 def read(values: dict[str, Any]) -> ModelConfig:
@@ -90,6 +89,15 @@ def test_seed_oss_tells_the_biases_before_attention_from_those_behind_it():
 
 
 BAD = {
+    "the first chatglm": (
+        {
+            "architectures": ["ChatGLMModel"],
+            "hidden_size": 4096,
+            "inner_hidden_size": 16384,
+            "position_encoding_2d": True,
+        },
+        "position_encoding_2d = true is supported as False",
+    ),
     "chatglm with biases everywhere": (
         CHATGLM3 | {"add_bias_linear": True},
         "add_bias_linear = true is supported as False",
@@ -113,6 +121,11 @@ BAD = {
     "qwen with biases everywhere": (QWEN | {"no_bias": False}, "no_bias = false is supported"),
     "qwen that rotates parts": (QWEN | {"rotary_pct": 0.5}, "rotary_pct = 0.5 is supported as 1.0"),
     "qwen with an odd width": (QWEN | {"intermediate_size": 22017}, "must be even"),
+    "ernie that leaves its heads' size out": (without(ERNIE_45, "head_dim"), "lacks 'head_dim'"),
+    "ernie that rotates parts": (
+        ERNIE_45 | {"partial_rotary_factor": 0.5},
+        "turns a part of each head",
+    ),
     "exaone that rotates parts": (
         EXAONE_3 | {"partial_rotary_factor": 0.5},
         "turns a part of each head",
@@ -162,13 +175,13 @@ BAD = {
     ),
     "nemotron that leaves its epsilon out": (without(MINITRON, "norm_eps"), "lacks 'norm_eps'"),
     "arcee with an unknown activation": (
-        ARCEE | {"hidden_act": "xielu"},
+        AUSTRAL | {"hidden_act": "xielu"},
         'hidden_act = "xielu" is not known',
     ),
-    "arcee that leaves its activation out": (without(ARCEE, "hidden_act"), "lacks 'hidden_act'"),
-    "arcee that leaves its epsilon out": (without(ARCEE, "rms_norm_eps"), "lacks 'rms_norm_eps'"),
+    "arcee that leaves its activation out": (without(AUSTRAL, "hidden_act"), "lacks 'hidden_act'"),
+    "arcee that leaves its epsilon out": (without(AUSTRAL, "rms_norm_eps"), "lacks 'rms_norm_eps'"),
     "arcee that rotates parts": (
-        ARCEE | {"partial_rotary_factor": 0.5},
+        AUSTRAL | {"partial_rotary_factor": 0.5},
         "turns a part of each head",
     ),
     "seed-oss that leaves its heads' size out": (without(SEED_OSS, "head_dim"), "lacks 'head_dim'"),

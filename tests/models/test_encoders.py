@@ -24,7 +24,8 @@ from sgjax.weights.rules import sources
 from tests.models import published_encoders as published
 from tests.models.cases import encoders
 from tests.models.harness import MAX_TOKENS, Stepper, make_weights_matter
-from tests.models.test_pooled import MEAN, say_modules, unit
+from tests.models.published_embedders import say_modules
+from tests.models.test_pooled import MEAN, unit
 
 pytestmark = pytest.mark.torch
 
@@ -256,6 +257,12 @@ def test_what_an_encoder_cannot_be_is_refused_by_name(name: str, tmp_path: Path)
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(ConfigError, match=message):
         read_model_config(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["absolute", "rope", "sans_pos"])
+def test_modernbert_turns_whatever_its_config_calls_that(named: str, tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(MODERN | {"position_embedding_type": named}))
+    assert read_model_config(tmp_path)[1].layer_rope(0) is not None
 
 
 def test_no_text_may_be_longer_than_there_are_positions(tmp_path: Path):

@@ -29,7 +29,13 @@ def test_both_dialects_of_rope_say_the_same():
 
 
 def test_null_is_the_same_as_absent():
-    assert read(LLAMA_3 | {"head_dim": None, "rope_scaling": None}) == read(LLAMA_3)
+    nothing = {"head_dim": None, "rope_scaling": None, "runner_max_sequence_length": None}
+    assert read(LLAMA_3 | nothing) == read(LLAMA_3)
+
+
+def test_what_transformers_may_write_for_any_model_says_nothing():
+    neutral = {"is_encoder_decoder": False, "pruned_heads": {}, "max_length": 20, "num_beams": 1}
+    assert read(LLAMA_3 | neutral) == read(LLAMA_3)
 
 
 def test_llama_1_has_as_many_kv_heads_as_heads():
@@ -67,6 +73,14 @@ def test_the_context_is_what_was_trained_times_what_rope_stretches(values, lengt
 
 BAD = {
     "an unknown key": (LLAMA_3 | {"rope_thetta": 1.0}, r"rope_thetta = 1.0 \(near: rope_theta\)"),
+    "an encoder beside": (
+        LLAMA_3 | {"is_encoder_decoder": True},
+        "is_encoder_decoder = true is supported as False only",
+    ),
+    "features that turn side by side": (
+        LLAMA_3 | {"rope_interleaved": True},
+        "rope_interleaved = true is supported as False only",
+    ),
     "quantised": (
         LLAMA_3 | {"quantization_config": {"quant_method": "awq"}},
         r'quantization_config = \{"quant_method": "awq"\}',

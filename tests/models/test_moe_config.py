@@ -102,7 +102,11 @@ BAD = {
         "layer_types = .* must list 'full_attention' or 'chunked_attention' for each of the 48",
     ),
     "chunks of no size": (
-        LLAMA_4 | {"attention_chunk_size": None},
+        LLAMA_4 | {"attention_chunk_size": None, "layer_types": ["chunked_attention"] * 48},
+        "lacks 'attention_chunk_size'",
+    ),
+    "chunks that are not spoken of": (
+        {key: value for key, value in LLAMA_4.items() if key != "attention_chunk_size"},
         "lacks 'attention_chunk_size'",
     ),
 }
@@ -119,7 +123,6 @@ def test_layers_have_experts_where_the_config_says_so():
     assert read(DEEPSEEK).moe.layers == (False,) + (True,) * 27
     every_other = read(LLAMA_4 | {"interleave_moe_layer_step": 2}).moe.layers
     assert every_other == (False, True) * 24
-    assert read(LLAMA_4 | {"moe_layers": []}).moe.layers == (False,) * 48
     assert read(QWEN_MOE | {"mlp_only_layers": [3]}).moe.layers.index(False) == 3
 
 
@@ -146,3 +149,17 @@ def test_llama_4_has_chunks_where_its_layer_types_say_so():
     assert chunks == (None, 8192) * 24
     whole = {"layer_types": ["full_attention"] * 48, "attention_chunk_size": None}
     assert read(LLAMA_4 | whole).chunks == ()
+
+
+def test_llama_4_has_no_chunks_where_it_says_that_their_size_is_null():
+    """And not where it says nothing of them: that stands for a size in transformers."""
+    cfg = read(LLAMA_4 | {"attention_chunk_size": None})
+    assert cfg.chunks == ()
+    assert cfg.layer_ropes == read(LLAMA_4).layer_ropes
+
+
+def test_llama_4_has_no_experts_where_no_layer_has_them():
+    """As MobileLLM-R1 is published."""
+    none = {"num_experts_per_tok": 0, "num_local_experts": 0, "interleave_moe_layer_step": 0}
+    cfg = read(LLAMA_4 | none | {"moe_layers": []})
+    assert (cfg.moe, cfg.d_ff) == (None, 16384)

@@ -1,6 +1,7 @@
 """Every family gives transformers' logits, however the tokens are cut into steps."""
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,14 +10,16 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
-from tests.models.cases import PLAIN, SIZES, deepseek, dense, gemma, llama, moe, rope, variants
+from sgjax.models import FAMILIES
+from tests.models import cases
+from tests.models.cases import PLAIN, SIZES, moe, rope
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
 
-CASES = llama.CASES | gemma.CASES | variants.CASES | dense.CASES | moe.CASES | deepseek.CASES
+CASES = cases.of_generators()
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
 
 Saved = Callable[[str], tuple[Path, PreTrainedModel]]
@@ -67,6 +70,16 @@ def test_without_a_feature_the_comparison_would_fail(name: str, feature: str, sa
     ids = sequences(SIZES["vocab_size"])["whole"]
     difference = np.abs(reference_logits(model, ids) - reference_logits(without, ids)).max()
     assert difference > 100 * TOLERANCE
+
+
+ELSEWHERE = {"bert", "roberta", "modernbert", "grok1"}
+"""Families that are compared in test_encoders.py and test_grok1.py."""
+
+
+def test_every_family_is_compared(saved: Saved):
+    configs = [json.loads((saved(name)[0] / "config.json").read_text()) for name in CASES]
+    compared = {FAMILIES[config["architectures"][0]] for config in configs}
+    assert compared | ELSEWHERE == {*FAMILIES.values()}
 
 
 def test_a_step_of_single_tokens_may_say_so(saved: Saved):

@@ -14,6 +14,7 @@ import sgjax
 from sgjax.errors import ConfigError, ContextTooLong, InvalidRequest
 from sgjax.models import read_model_config
 from tests.models.cases import SIZES
+from tests.models.published_embedders import say_modules
 
 pytestmark = pytest.mark.torch
 
@@ -41,20 +42,6 @@ def save(cls: Any, config: transformers.PreTrainedConfig, folder: Path) -> Any:
             weight.normal_(1.0 if "norm" in name else 0.0, 0.3 if weight.ndim == 1 else 0.15)
     model.save_pretrained(folder)
     return model
-
-
-def say_modules(folder: Path, pooling: dict[str, bool], *others: str) -> None:
-    """Writes what Sentence Transformers writes beside a model."""
-    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), *((name, name) for name in others)]
-    listed = [
-        {"idx": i, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for i, (path, kind) in enumerate(modules)
-    ]
-    (folder / "modules.json").write_text(json.dumps(listed))
-    (folder / "1_Pooling").mkdir(exist_ok=True)
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": 64, **pooling})
-    )
 
 
 def edit_config(folder: Path, **changes: Any) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 from typing import Any
 
@@ -14,7 +15,7 @@ from sgjax.cache.kv_cache import init_kv, kv_bytes_per_token
 from sgjax.errors import ConfigError
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.layers.inputs import StepInputs
-from sgjax.models import find_family
+from sgjax.models import find_family, read_model_config
 from sgjax.models.decoder import build, forward
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
@@ -29,6 +30,7 @@ from tests.models import (
     published_variants,
 )
 from tests.models.published import NEMO, QWEN2, QWEN3
+from tests.models.published_embedders import EMBEDDERS, LAST, say_modules
 
 MODELS = (
     published.MODELS
@@ -75,6 +77,18 @@ def test_every_key_is_understood_and_the_model_has_the_published_size(name):
     sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.to_pure_dict(state))]
     assert sum(sizes) == MODELS[name].num_params
     assert cfg.context_length == MODELS[name].context_length
+
+
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_a_published_embedder_has_no_head_but_its_scores(name, tmp_path):
+    published = EMBEDDERS[name]
+    (tmp_path / "config.json").write_text(json.dumps(published.config))
+    if published.has_modules:
+        say_modules(tmp_path, LAST, "Normalize")
+    _, cfg = read_model_config(tmp_path)
+    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.to_pure_dict(parameters(cfg)))]
+    assert sum(sizes) == published.num_params
+    assert cfg.pooling == published.pooling
 
 
 def test_llama_3_1_scales_its_rope():

@@ -12,6 +12,7 @@ from sgjax.models.norms import head_layer_norms_of
 from tests.models.published_variants import (
     COMMAND_R,
     COMMAND_R7B,
+    GEMMA2,
     GEMMA3,
     GRANITE,
     MINICPM,
@@ -161,6 +162,10 @@ BAD = {
     "normed heads and windows": (
         COMMAND_R7B | {"use_qk_norm": True},
         "use_qk_norm = true is supported as False",
+    ),
+    "windows of two sizes": (
+        GEMMA2 | {"sliding_window_size": 2048},
+        "sliding_window_size = 2048 is supported as 4096",
     ),
     "capped scores": (
         GEMMA3 | {"attn_logit_softcapping": 50.0},

@@ -213,6 +213,8 @@ def test_a_cross_encoder_ranks_pairs_by_its_only_label(reranker):
     [
         ("/generate", {"text": "abc"}),
         ("/v1/completions", {"prompt": "abc", "model": "default"}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "abc"}]}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "abc"}], "max_tokens": 4}),
     ],
 )
 def test_text_is_not_to_be_had_of_a_model_that_gives_vectors(embedder, route, body):

@@ -1,5 +1,6 @@
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,12 @@ def test_the_built_in_model_is_found_whatever_folders_are_here(monkeypatch, tmp_
 def test_a_model_that_is_not_here_offline_is_an_error_that_says_where_was_looked(monkeypatch):
     with pytest.raises(ConfigError) as error:
         resolve("nobody/such-a-model")
-    assert "nobody/such-a-model" in str(error.value)
-    assert "hf download nobody/such-a-model" in str(error.value)
+    here = Path("nobody/such-a-model").absolute()
+    assert f"Looked for a folder {here} and in the hub's cache " in str(error.value)
+    assert "hf download nobody/such-a-model)" in str(error.value)
     assert "'demo'" in str(error.value)
+    with pytest.raises(ConfigError, match="hf download nobody/such-a-model --revision v2"):
+        resolve("nobody/such-a-model@v2")
 
 
 @pytest.mark.parametrize("path", ["/no/such/folder", "a/b/c", "../nowhere"])
@@ -86,13 +90,16 @@ def test_modelscope_is_asked_for_the_same_files(monkeypatch, tmp_path):
         resolve("a/b/c", source="modelscope")
 
 
-def test_modelscope_that_is_not_reached_or_not_installed_is_an_error(monkeypatch):
+def test_modelscope_that_is_not_reached_or_not_installed_is_an_error(monkeypatch, tmp_path):
     def snapshot_download(repo, **options):
         raise RuntimeError("no route to host\nmore")
 
     modelscope(monkeypatch, snapshot_download)
-    with pytest.raises(ConfigError, match="does not give 'owner/name': no route to host Looked"):
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="does not give 'owner/name': no route to host") as error:
         resolve("owner/name", source="modelscope")
+    here = Path("owner/name").absolute()
+    assert f"Looked for a folder {here} and in ModelScope's cache {tmp_path}." in str(error.value)
     monkeypatch.setitem(sys.modules, "modelscope.hub.snapshot_download", None)
     with pytest.raises(ConfigError, match="pip install modelscope"):
         resolve("owner/name", source="modelscope")

@@ -1,6 +1,8 @@
 """Tiny models of every family, and the same without one of its features each."""
 
 import dataclasses
+import importlib
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,3 +56,13 @@ def rope(kind: str, theta: float = 100.0, **params: Any) -> dict[str, Any]:
 
 
 PLAIN = rope("default")
+
+
+def of_generators() -> dict[str, Case]:
+    """Those of all files here but the encoders'."""
+    files = [file.name for file in pkgutil.iter_modules(__path__) if file.name != "encoders"]
+    return {
+        name: case
+        for file in files
+        for name, case in importlib.import_module(f"{__name__}.{file}").CASES.items()
+    }

@@ -1,8 +1,9 @@
 """Families that vary what a block norms, where it rotates, or its feed-forward layer: OLMo 2,
-EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron, AFM, Seed-OSS."""
+EXAONE 4, SmolLM3, StarCoder, StarCoder2, Nemotron, AFM, Seed-OSS, ERNIE 4.5."""
 
 from transformers import (
     ArceeConfig,
+    Ernie4_5Config,
     Exaone4Config,
     GPTBigCodeConfig,
     LlamaConfig,
@@ -125,5 +126,16 @@ CASES = {
         SeedOssConfig,
         {"attention_bias": False, "attention_out_bias": True},
         out={"attention_out_bias": False},
+    ),
+    "ernie45": case(
+        Ernie4_5Config,
+        PLAIN | {"head_dim": 24},
+        theta=rope("default", 1e4),
+        pairs=(LlamaConfig, {"tie_word_embeddings": True}),
+    ),
+    "ernie45 with biases": case(
+        Ernie4_5Config,
+        {"use_bias": True, "tie_word_embeddings": False},
+        biases={"use_bias": False},
     ),
 }

@@ -227,6 +227,18 @@ CASES = {
         PLAIN | LLAMA4 | {"attention_chunk_size": None},
         chunks={"attention_chunk_size": 16},
     ),
+    "llama4 without experts": case(
+        Llama4TextConfig,
+        PLAIN
+        | LLAMA4
+        | {
+            "moe_layers": [],
+            "num_experts_per_tok": 0,
+            "num_local_experts": 0,
+            "interleave_moe_layer_step": 0,
+        },
+        qk_norm={"use_qk_norm": False},
+    ),
     "dbrx": Case(
         dbrx(),
         {
