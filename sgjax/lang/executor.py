@@ -180,11 +180,18 @@ class Executor:
         """Nothing more comes: who reads its text comes to the end."""
         self._mark(self.feed)
 
-    def wait_for_calls(self) -> None:
-        """Until all is done, or nothing but texts is left, which takes no time to speak of: who
-        has read the value that came last need not wait for the loop once more."""
+    def end_calls(self) -> None:
+        """The same, but waits until all is done, or nothing but texts is left for `finish`: they
+        take no time to speak of, and to wake the loop for each program's does."""
+        self._put_mark(self.feed)
         if self._all_called is not None and not self._all_called.is_closed:
+            self._wake()
             self.feed.wait()
+
+    def finish(self) -> None:
+        """Does what `end_calls` left."""
+        if not self.feed.is_closed:
+            self._wake()
 
     def abort(self, error: BaseException) -> None:
         """Gives up what is not done, and all forks."""
@@ -196,9 +203,12 @@ class Executor:
 
     def _mark(self, reached: Feed) -> None:
         """Closes it once all that was submitted is done, or will not be."""
+        self._put_mark(reached)
+        self._wake()
+
+    def _put_mark(self, reached: Feed) -> None:
         self._release()
         self._worker.queue.append(Work(Mark(reached), None, NOWHERE))
-        self._wake()
 
     def _put(self, part: Expression, place: Place) -> bool:
         """Into the queue. A TurnBackend's texts and gens in an assistant's message wait until

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 _OURS = f"{Path(__file__).parent}{os.sep}"
-_BEGIN = "Run.go"
+_BEGIN = "Run._call"
 """What calls a program's function."""
 
 

@@ -35,6 +35,29 @@ class Run:
 
     def go(self) -> None:
         """In this thread. What the function raises ends its calls."""
+        self._call()
+        self._executor.end()
+
+    def go_to_end(self) -> None:
+        """Until all is done, too. An error is for those who read."""
+        with contextlib.suppress(Exception):
+            self.go()
+        self.wait()
+
+    def go_to_calls_end(self) -> None:
+        """The same, but for texts behind the last call, which `finish` does."""
+        with contextlib.suppress(Exception):
+            self._call()
+            self._executor.end_calls()
+
+    def finish(self) -> None:
+        self._executor.finish()
+
+    def wait(self) -> None:
+        """Until all of a program that has ended is done."""
+        self._executor.feed.wait()
+
+    def _call(self) -> None:
         try:
             value = self._function(ProgramState(self._executor), self._arguments)
             self._executor.check_end()
@@ -47,22 +70,6 @@ class Run:
             raise
         self._executor.variables.complete()
         self._outcome.set(value)
-        self._executor.end()
-
-    def go_to_end(self) -> None:
-        """Until all is done, too. An error is for those who read."""
-        self.go_to_calls_end()
-        self.wait()
-
-    def go_to_calls_end(self) -> None:
-        """The same, but for texts behind the last call."""
-        with contextlib.suppress(Exception):
-            self.go()
-        self._executor.wait_for_calls()
-
-    def wait(self) -> None:
-        """Until all of a program that has ended is done."""
-        self._executor.feed.wait()
 
     def go_in_thread(self) -> None:
         threading.Thread(target=self.go_to_end, name="sgjax-program", daemon=True).start()
@@ -87,6 +94,8 @@ def run_all(runs: Sequence[Run], num_threads: int, *, has_bar: bool) -> None:
             threads = [pool.submit(work, tell) for _ in range(num_threads)]
             for thread in wait(threads, return_when=FIRST_EXCEPTION).done:
                 thread.result()
+        for run in runs:
+            run.finish()
         for run in runs:
             run.wait()
     except BaseException as error:  # an interrupt: nobody waits for the others

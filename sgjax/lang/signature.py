@@ -32,8 +32,13 @@ class Signature:
         self.names = [each.name for each in self._named]
         self.required = [each.name for each in self._named if each.default is each.empty]
         """Those without a default."""
+        self._are_all_named = len(self._named) == len(parameters) and not any(
+            each.kind is each.POSITIONAL_ONLY for each in self._named
+        )
 
     def call(self, state: ProgramState, arguments: Arguments) -> Any:
+        if self._are_all_named:
+            return self._function(state, **arguments)
         bound = inspect.BoundArguments(self._signature, {"s": state, **arguments})  # pyright: ignore[reportArgumentType]
         return self._function(*bound.args, **bound.kwargs)
 
