@@ -12,7 +12,7 @@ from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
 from sgjax.models import FAMILIES
 from tests.models import cases
-from tests.models.cases import PLAIN, SIZES, moe, rope
+from tests.models.cases import PLAIN, SIZES, moe, rope, variants
 from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits, save, sequences
 
 pytestmark = pytest.mark.torch
