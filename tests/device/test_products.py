@@ -63,9 +63,14 @@ def exact_and_bound(case, inputs):
 
 
 REAL = [case for case in cases.REAL if case.T == 1 or (case.T == 4 and case.name[:4] == "0.6b")]
+MANY = (
+    Case("of a prompt", "gated", 1024, 4096, 14336),
+    Case("of a normed prompt", "gated", 1024, 1024, 3072, normed=True),
+    Case("of rows that fill no wave", "gated", 1152, 2048, 1408),
+)
 
 
-@pytest.mark.parametrize("case", [*REAL, *ODD], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*REAL, *ODD, *MANY], ids=lambda case: case.name)
 def test_a_product_is_exact_but_for_its_roundings(case):
     inputs = make_inputs(case, seed=case.T)
     y = np.asarray(found(case, inputs), np.float32)
@@ -76,8 +81,10 @@ def test_a_product_is_exact_but_for_its_roundings(case):
     assert np.linalg.norm(y - wanted) / np.linalg.norm(wanted) < 1e-2
 
 
-def test_a_product_is_the_same_every_time():
-    case = Case("", "plain", 4, 14336, 4096)
+@pytest.mark.parametrize(
+    "case", [Case("few", "plain", 4, 14336, 4096), MANY[0]], ids=lambda case: case.name
+)
+def test_a_product_is_the_same_every_time(case):
     inputs = make_inputs(case, seed=0)
     first = np.asarray(found(case, inputs), np.float32)
     for _ in range(20):

@@ -1,8 +1,8 @@
-"""Products of few rows, as a benchmark sees them.
+"""Products of few rows, and gated ones of many, as a benchmark sees them.
 
-Bytes are those of the weight, the rows and the result, each once. Triton's kernel is called for as
-many rows as a case has, also where the engine would leave them to XLA: "reference" says what that
-takes, and so up to where the kernel pays.
+Bytes are those of the weight, the rows and the result, each once. The kernel for few rows is called
+for more than that too, where the engine would leave them to XLA: "reference" says what that takes,
+and so up to where the kernel pays. From where the other may be called, it is.
 """
 
 from typing import get_args
@@ -13,7 +13,7 @@ from sgjax.bench.kernels.op import Arrays, Call, Op, TunedKernel
 from sgjax.kernels_pallas import product
 from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.kernels_pallas.dispatch import implementation_of
-from sgjax.kernels_pallas.product import Form, cases, reference, triton, triton_few
+from sgjax.kernels_pallas.product import Form, cases, mosaic_gated, reference, triton, triton_few
 from sgjax.kernels_pallas.product.cases import Case, make_inputs
 
 COLD_BYTES = 256 * 2**20
@@ -49,6 +49,8 @@ def _arrays(case: Case, seed: int) -> Arrays:
 
 def _call(case: Case, implementation: str | None, interpret: bool) -> Call:
     if interpret or implementation_of(product.__name__, implementation) is triton:
+        if _is_for_many(case):
+            return _many(case, _sizes_for_many(case, device_kind()), interpret)
         return _few(case, _sizes(case, device_kind()), interpret)
 
     def call(x, w, delta, scale):
@@ -72,6 +74,23 @@ def _few(case: Case, sizes: triton_few.Sizes, interpret: bool) -> Call:
 
 def _sizes(case: Case, kind: str | None) -> triton_few.Sizes:
     return triton_few.sizes(case.form, row_bytes(case), kind)
+
+
+def _is_for_many(case: Case) -> bool:
+    return case.form == "gated" and case.T >= mosaic_gated.LEAST_ROWS and not case.normed
+
+
+def _many(case: Case, sizes: mosaic_gated.Sizes, interpret: bool) -> Call:
+    """There is no interpreter of it."""
+
+    def call(x, w, delta, scale):
+        return mosaic_gated.product(x, w, activation="silu", sizes=sizes)
+
+    return call
+
+
+def _sizes_for_many(case: Case, kind: str | None) -> mosaic_gated.Sizes:
+    return mosaic_gated.sizes(row_bytes(case), kind) or mosaic_gated.Sizes()
 
 
 def _spread(case: Case, arrays: Arrays, count: int) -> Arrays:
@@ -113,5 +132,8 @@ OP = Op(
     num_operations=num_operations,
     shape_class=row_bytes,
     bound=BOUND,
-    kernels=tuple(map(_kernel, get_args(Form))),
+    kernels=(
+        *map(_kernel, get_args(Form)),
+        TunedKernel(name="gated_many", takes=_is_for_many, sizes=_sizes_for_many, call=_many),
+    ),
 )

@@ -10,6 +10,8 @@ from jaxtyping import Array
 from sgjax.kernels_pallas.product import Form
 
 FEW = (1, 4, 8)
+MANY = (1024, 8192)
+"""Rows of prompts, which a gated product has a kernel for."""
 NORMED = ("qkv", "gate_up", "head")
 """The weights that a norm stands before."""
 MODELS: dict[str, dict[str, tuple[Form, int, int]]] = {
@@ -65,7 +67,7 @@ REAL = tuple(
     for what in whats
     for normed in ((False, True) if what in NORMED else (False,))
     for T in FEW
-)
+) + tuple(_real("8b", "gate_up", T, normed=False) for T in MANY)
 SMALL = tuple(
     Case(f"{form}{' normed' * normed} {T} x {K} x {N}", form, T, K, N, normed)
     for form, K, N in ODD

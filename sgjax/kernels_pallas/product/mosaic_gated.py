@@ -36,8 +36,8 @@ class Sizes:
     """How the work is cut: what a step multiplies of each row; steps fetched ahead; tiles beside
     one another that are computed at about the same time."""
 
-    depth: int = 64
-    stages: int = 3
+    depth: int = 128
+    stages: int = 2
     width: int = 8
 
 

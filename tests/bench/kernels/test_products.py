@@ -1,10 +1,12 @@
 """`sgjax bench kernels --op product` on the CPU."""
 
+import dataclasses
 import json
 
 import pytest
 
 from sgjax.bench.kernels import products
+from sgjax.bench.kernels.sizes_file import read_candidates
 from sgjax.cli import main
 from sgjax.kernels_pallas.product import cases
 
@@ -29,8 +31,9 @@ def test_bytes_and_operations_are_those_of_the_whole_product():
     assert products.num_operations(case) == 2 * 4 * weight
 
 
-def test_real_cases_are_all_products_of_a_decode_step():
-    assert {case.T for case in cases.REAL} == {1, 4, 8}
+def test_real_cases_are_all_products_of_a_decode_step_and_gated_ones_of_prompts():
+    assert {case.T for case in cases.REAL if case.form != "gated"} == {1, 4, 8}
+    assert {case.T for case in cases.REAL if case.form == "gated"} == {1, 4, 8, 1024, 8192}
     layers = sum(
         products.weight_bytes(case_named(f"8b {name}"))
         for name in (
@@ -61,3 +64,11 @@ def test_tuning_writes_sizes_for_the_rows_of_a_weight(bench, tmp_path, monkeypat
     assert (status, err) == (0, "")
     (entries,) = json.loads(path.read_text())["product"].values()
     assert list(entries) == [str(72 * 2)]
+
+
+def test_every_kernel_has_sizes_to_try():
+    candidates = read_candidates("product")
+    assert set(candidates) == {kernel.name for kernel in products.OP.kernels}
+    for kernel in products.OP.kernels:
+        case = next(case for case in cases.REAL if kernel.takes(case))
+        assert dataclasses.asdict(kernel.sizes(case, None)).keys() == candidates[kernel.name].keys()
