@@ -1,6 +1,6 @@
 """Phi-3, Phi-3.5, Phi-4 and Phi-4-mini: a Llama whose checkpoints hold fused projections. LongRoPE
-has factors for long texts and others for short ones: with a context past the original one, all texts
-have the long ones (`--context-length 4096`, say, is served with the short ones).
+has factors for long texts and others for short ones: with a context past the original one, all
+texts have the long ones (`--context-length 4096`, say, is served with the short ones).
 
 https://arxiv.org/abs/2404.14219, https://arxiv.org/abs/2412.08905, https://arxiv.org/abs/2503.01743
 """

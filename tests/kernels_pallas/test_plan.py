@@ -51,3 +51,22 @@ def test_there_are_blocks_enough_when_every_row_ends_in_a_short_one():
         num_decode=jnp.int32(0),
     )
     assert int(query_blocks(rows, num_tokens=30, size=size).count.sum()) == 30
+
+
+@pytest.mark.parametrize("size", [1, 4, 32])
+@pytest.mark.parametrize(("new", "T"), [([1, 1, 13, 4], 20), ([5], 47), ([1], 1), ([0], 33)])
+def test_blocks_of_no_row_lie_over_what_pads_the_step(new, T, size):
+    S = len(new)
+    rows = RaggedRows(
+        tables=jnp.zeros((S, 4), jnp.int32),
+        starts=jnp.array(np.cumsum([0, *new])[:-1], jnp.int32),
+        num_tokens=jnp.array(new, jnp.int32),
+        lengths=jnp.array(new, jnp.int32),
+        num_decode=jnp.int32(0),
+    )
+    blocks = query_blocks(rows, num_tokens=T, size=size)
+    counts = np.where(blocks.count > 0, blocks.count, np.minimum(size, T - blocks.token))
+    tokens = [
+        t for first, n in zip(blocks.token, counts, strict=True) for t in range(first, first + n)
+    ]
+    assert tokens == list(range(T))

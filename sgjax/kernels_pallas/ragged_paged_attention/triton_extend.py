@@ -69,7 +69,8 @@ def extend(
     sizes: Sizes,
     sinks: Float[Array, "K G"] | None = None,
 ) -> Float[Array, "T K G H"]:
-    """The tokens of the rows after the first num_decode; all others are zero."""
+    """The tokens of the rows after the first num_decode; zero for those of no row. Those of the
+    first num_decode are left as they lie in memory."""
     T, K, G, _ = q.shape
     M = max(1, sizes.rows // G)
     blocks = query_blocks(rows, T, M)
@@ -101,10 +102,7 @@ def extend(
             compiler_params=plgpu.CompilerParams(num_warps=8, num_stages=1),
             name="ragged_paged_attention_combine_extend",
         )
-    result = jax.ShapeDtypeStruct(q.shape, q.dtype)
-    zeros = jnp.zeros_like(q)
-    aliases = {len(jax.tree.leaves(inputs)): 0}
-    return call(out_shape=result, input_output_aliases=aliases)(*inputs, zeros)
+    return call(out_shape=jax.ShapeDtypeStruct(q.shape, q.dtype))(*inputs)
 
 
 class _Run:
@@ -126,6 +124,14 @@ class _Run:
         return self.token[:, None], head, self.g[:, None], self.h
 
 
+def _zero_padding(out_ref, token, head, M: int):
+    """What a query block leaves that is of no row, and lies over tokens that are of none."""
+    T, _, G, H = out_ref.shape
+    run = _Run(token, jnp.minimum(T - token, M), M, G, H)
+    zeros = jnp.zeros((run.size, run.h.shape[1]), out_ref.dtype)
+    plgpu.store(out_ref.at[run.at(head)], zeros, mask=run.own)
+
+
 def _kernel(
     q_ref,
     k_ref,
@@ -145,7 +151,7 @@ def _kernel(
 ):
     # q: [T, K, G, H]   k, v: [slots, K, H]   tables: i32[S, C]   lengths: i32[S]
     # row, position, token, count: i32[Q]   sinks: [K, G], or None
-    # refs, one split: zeros and out [T, K, G, H]
+    # refs, one split: out [T, K, G, H]
     # refs, several:   out f32[splits, T, K, G, H], lse f32[splits, T, K, G]
     head, split = pl.program_id(0), pl.program_id(2)
     block = pl.num_programs(1) - 1 - pl.program_id(1)  # a row's later blocks take longer: first
@@ -176,7 +182,7 @@ def _kernel(
         top, total, out = _attend(state, q, cache, position, count, **how)
         out = out / jnp.where(total > 0, total, 1.0)[:, None]
         if part is None:
-            out_ref = refs[-1]
+            (out_ref,) = refs
             plgpu.store(out_ref.at[run.at(head)], out.astype(out_ref.dtype), mask=run.own)
             return
         out_ref, lse_ref = refs
@@ -184,6 +190,9 @@ def _kernel(
         plgpu.store(lse_ref.at[split, run.token, head, run.g], lse, mask=run.here)
         wrote = (total > 0)[:, None]
         plgpu.store(out_ref.at[(split, *run.at(head))], out, mask=run.own & wrote)
+
+    if splits == 1:
+        pl.when(count == 0)(lambda: _zero_padding(refs[0], token_ref[block], head, M))
 
 
 def _attend(state, q, cache, position, count, *, run, part, sizes, options):
@@ -225,11 +234,12 @@ def _blocks(cache, position, count, N: int, view):
     return first, last, a, jnp.maximum(b, a)
 
 
-def _combine(part_ref, lse_ref, token_ref, count_ref, _, out_ref, *, M):
+def _combine(part_ref, lse_ref, token_ref, count_ref, out_ref, *, M):
     # part: f32[splits, T, K, G, H]   lse: f32[splits, T, K, G]   token, count: i32[Q]
-    # zeros, out: [T, K, G, H]
+    # out: [T, K, G, H]
     head, block = pl.program_id(0), pl.program_id(1)
     count = count_ref[block]
+    pl.when(count == 0)(lambda: _zero_padding(out_ref, token_ref[block], head, M))
 
     @pl.when(count > 0)
     def _():
