@@ -9,6 +9,7 @@ through JAX's cache.
 import dataclasses
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import tempfile
@@ -26,10 +27,10 @@ logger = logging.getLogger("sgjax.engine")
 
 Donate = int | tuple[int, ...]
 
+_MOSAIC = "mosaic_gpu_v2"
 # How JAX hands Triton kernels to XLA may change with JAX's version, which the fingerprint holds.
 _ALLOWED = [
-    export.DisabledSafetyCheck.custom_call(name)
-    for name in ("__gpu$xla.gpu.triton", "mosaic_gpu_v2")
+    export.DisabledSafetyCheck.custom_call(name) for name in ("__gpu$xla.gpu.triton", _MOSAIC)
 ]
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -148,6 +149,8 @@ def _read(path: Path) -> export.Exported | None:
     checksum, body = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
     if hashlib.sha256(body).digest() != checksum:
         return None
+    if _MOSAIC.encode() in body:
+        importlib.import_module("jax.experimental.mosaic.gpu")  # tells XLA where its runtime is
     return export.deserialize(bytearray(body))
 
 

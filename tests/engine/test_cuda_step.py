@@ -3,7 +3,11 @@ copies no weight."""
 
 import functools
 import math
+import os
+import pathlib
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import jax
@@ -126,6 +130,29 @@ def test_a_step_that_was_traced_before_is_compiled_to_the_same(for_cuda, tmp_pat
     assert kept.memory_analysis().alias_size_in_bytes == state_bytes
     assert calls(kept.as_text()) == calls(plain.as_text()) != {}
     assert opcodes(kept.as_text()) == opcodes(plain.as_text())
+
+
+def test_a_process_that_did_not_trace_them_compiles_mosaics_kernels(for_cuda, tmp_path):
+    """What they are linked with, JAX says in the process that imports it."""
+    new = Traces(tmp_path, "cuda")
+    compiled(Bucket(1024, 8, 8), h200s(), new)
+    new.write()
+    (path,) = tmp_path.iterdir()
+    assert b"mosaic_gpu_v2" in path.read_bytes()
+    read = f"""
+import os, pathlib
+from sgjax.cache import kv_cache  # which is written there
+from sgjax.engine import traces
+assert "MOSAIC_GPU_RUNTIME_LIB_PATH" not in os.environ
+assert traces._read(pathlib.Path({str(path)!r})) is not None
+print(os.environ["MOSAIC_GPU_RUNTIME_LIB_PATH"])
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MOSAIC_GPU")}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", read], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert pathlib.Path(done.stdout.strip()).is_file()
 
 
 def opcodes(text):

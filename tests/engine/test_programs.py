@@ -260,3 +260,40 @@ def test_steps_of_one_gpu_are_recorded_as_graphs(tokens, asked, are_off):
 def test_xlas_own_all_reduce_is_for_small_steps(tokens, tp_size, is_off):
     options = of_forward(tokens, "gpu", tp_size=tp_size).options
     assert any("reduce" in name or "collective" in name for name in options) == is_off
+
+
+@pytest.mark.parametrize("num_threads", [1, ENOUGH_THREADS])
+def test_what_may_hold_mosaics_kernels_compiles_before_the_rest_and_beside_what_is_first(
+    num_threads,
+):
+    others = Others(4)
+    made, lowered = programs([None] * 6, num_threads=num_threads, helpers=others)
+    for key in (0, 3, 5):
+        made._sources[key] = Source(made._sources[key].lower, Compilation(has_mosaic=True))
+    compiling = threading.Event()
+    lowered[3].meet, lowered[1].meet = compiling, compiling
+
+    class Meets:
+        def wait(self, _):
+            compiling.set()
+
+    lowered[0].meet = Meets()
+    assert traced_in_order(made, [0, 1]) == [0, 1, 3, 5, 4, 2]
+    assert others.told == [2, 4, 3, 5]
+    assert set(Lowered.order[-2:]) == {2, 4}
+    assert made.is_complete
+
+
+def test_a_failure_of_what_compiles_before_the_rest_is_told_and_holds_nothing_up():
+    made, _ = programs([None] * (BAD + 1), num_threads=2)
+    made._sources[BAD] = Source(made._sources[BAD].lower, Compilation(has_mosaic=True))
+    made.compile_all([0], ignore)
+    for future in made._futures:
+        future.result().exception()
+    assert isinstance(made.failure(), RuntimeError)
+    assert made.num_compiled == BAD
+    made.close(wait=True)
+
+
+def test_steps_of_many_tokens_may_hold_mosaics_kernels_on_a_gpu():
+    assert [of_forward(n, "gpu").has_mosaic for n in (512, 1024, 8192)] == [False, True, True]

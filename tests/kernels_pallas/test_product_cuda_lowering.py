@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from sgjax.kernels_pallas.product import MOST_ROWS, cases, mosaic_gated, triton
+from sgjax.kernels_pallas.product import LEAST_MANY, MOST_ROWS, cases, triton
 from sgjax.kernels_pallas.product.cases import Case
 from tests.absent_gpu import REASON, h200s, no_compilation_cache
 
@@ -82,26 +82,26 @@ def test_more_rows_are_normed_by_themselves():
 @pytest.mark.parametrize("activation", ["silu", "gelu_tanh", "relu2", "tanh"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_a_gated_product_of_prompts_is_one_launch(activation, dtype):
-    case = Case("", "gated", mosaic_gated.LEAST_ROWS, 4096, 14336)
+    case = Case("", "gated", LEAST_MANY, 4096, 14336)
     program = compiled(case, dtype, activation=activation)
     assert launches(program) == ["product_gated_many"]
     assert program.memory_analysis().temp_size_in_bytes < 2**10
 
 
 def test_a_gated_product_of_normed_prompts_is_two():
-    case = Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 3072, normed=True)
+    case = Case("", "gated", LEAST_MANY, 1024, 3072, normed=True)
     assert launches(compiled(case)) == ["add_rms_norm", "product_gated_many"]
 
 
 @pytest.mark.parametrize(
     ("case", "dtype", "biased", "activation"),
     [
-        (Case("", "gated", mosaic_gated.LEAST_ROWS - 128, 1024, 3072), jnp.bfloat16, False, "silu"),
-        (Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 3136), jnp.bfloat16, False, "silu"),
-        (Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 3072), jnp.float32, False, "silu"),
-        (Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 3072), jnp.bfloat16, True, "silu"),
-        (Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 3072), jnp.bfloat16, False, "gelu"),
-        (Case("", "gated", mosaic_gated.LEAST_ROWS, 1024, 65536), jnp.bfloat16, False, "silu"),
+        (Case("", "gated", LEAST_MANY - 128, 1024, 3072), jnp.bfloat16, False, "silu"),
+        (Case("", "gated", LEAST_MANY, 1024, 3136), jnp.bfloat16, False, "silu"),
+        (Case("", "gated", LEAST_MANY, 1024, 3072), jnp.float32, False, "silu"),
+        (Case("", "gated", LEAST_MANY, 1024, 3072), jnp.bfloat16, True, "silu"),
+        (Case("", "gated", LEAST_MANY, 1024, 3072), jnp.bfloat16, False, "gelu"),
+        (Case("", "gated", LEAST_MANY, 1024, 65536), jnp.bfloat16, False, "silu"),
     ],
     ids=["few", "parts of tiles", "float32", "a bias", "another activation", "not tuned"],
 )

@@ -77,7 +77,7 @@ def _sizes(case: Case, kind: str | None) -> triton_few.Sizes:
 
 
 def _is_for_many(case: Case) -> bool:
-    return case.form == "gated" and case.T >= mosaic_gated.LEAST_ROWS and not case.normed
+    return case.form == "gated" and case.T >= product.LEAST_MANY and not case.normed
 
 
 def _many(case: Case, sizes: mosaic_gated.Sizes, interpret: bool) -> Call:

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.block_sizes import num_multiprocessors, tuned_sizes
+from sgjax.kernels_pallas.product import LEAST_MANY
 from sgjax.kernels_pallas.product.reference import gated
 
-LEAST_ROWS = 1024
 _ROWS, _COLUMNS = 128, 128
 """Of a tile of the result."""
 _ROWS_OF_GROUP = _ROWS // 2
@@ -52,7 +52,7 @@ def takes(x, w, sizes: Sizes, activation: Activation) -> bool:
     """Whether rows x [T, K] times w [K, 2, F] can be cut into whole tiles."""
     (T, K), F = x.shape, w.shape[2]
     return (
-        T >= LEAST_ROWS
+        T >= LEAST_MANY
         and T % _ROWS == 0
         and F % _COLUMNS == 0
         and K % (sizes.depth * sizes.stages) == 0
