@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from sgjax.kernels_pallas.product import LEAST_MANY, MOST_ROWS
+from sgjax.kernels_pallas.product import MOST_ROWS
 
 _MOST_TOKENS_FOR_TRITON = 8
 _TOKENS_TO_MEASURE = range(33, 129)
@@ -32,12 +32,15 @@ class Compilation:
     measures: str | None = None
     """Programs that say the same measure the same: the first one's choice is kept for the others
     (by XLA, which knows products by their shapes)."""
-    has_mosaic: bool = False
-    """Whether it may hold kernels that Mosaic compiles. It does so with LLVM's options set to its
-    own, and waits until nobody compiles with XLA's: with many threads that do, until the end."""
+    comes_first: bool = False
+    """Whether all others wait for it."""
 
 
 PLAIN = Compilation()
+OF_KERNEL = Compilation(comes_first=True)
+"""For one kernel that Mosaic compiles, and that is in other programs, too: XLA finds it compiled
+there. Mosaic sets LLVM's options to its own, for which it would wait until nobody compiles with
+XLA's: with many threads that do, for the last of them."""
 
 
 def of_forward(
@@ -61,7 +64,7 @@ def of_forward(
     if is_for_triton or num_tokens in _TOKENS_TO_MEASURE:
         return Compilation(options, measures=f"products of {num_tokens} tokens")
     options["xla_gpu_autotune_level"] = 0
-    return Compilation(options, has_mosaic=num_tokens >= LEAST_MANY)
+    return Compilation(options)
 
 
 def _no_own_all_reduce() -> dict[str, Any]:

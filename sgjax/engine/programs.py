@@ -25,7 +25,6 @@ _RARELY = 100_000
 Key = Hashable
 Lower = Callable[[], jax.stages.Lowered]
 OnDone = Callable[[int, int, Key], None]
-Compile = Callable[[Key, jax.stages.Lowered], None]
 Begun = dict[Key, Future[Future[None]]]
 """Futures of being traced, each of which gives one of being compiled."""
 
@@ -74,7 +73,7 @@ class Programs:
     once, and waits for none of them. What the
     compiler measures on the device it measures in one thread, so that nothing is measured beside
     something else; of programs that measure the same, the first does, and the others find what it
-    found. What may hold Mosaic's kernels compiles before the rest, all together.
+    found. What comes first is compiled when anything else begins to be.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Programs:
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="sgjax-measure")
         self._asked: set[Hashable] = set()
         self._measured: dict[Hashable, Future[None]] = {}
-        self._with_mosaic: list[Future[None]] = []
+        self._foremost: list[Future[None]] = []
         self._futures: list[Future[Future[None]]] = []
 
     def __getitem__(self, key: Key) -> Any:
@@ -128,18 +127,13 @@ class Programs:
 
         Where there are threads to spare, the rest begins while what is first compiles.
         """
-        begun = self._begin(first)
+        foremost = [key for key, source in self._sources.items() if source.compilation.comes_first]
+        begun = self._begin([*foremost, *first])
         rest = self._in_order(key for key in self._sources if key not in begun)
-        before = [key for key in rest if self._sources[key].compilation.has_mosaic]
-        behind = [key for key in rest if key not in set(before)]
-        self._helpers.start([*behind, *before])
+        self._helpers.start(rest)
         if self._num_threads < ENOUGH_THREADS:
             _wait(begun, on_done)
-        self._futures = [
-            self._tracing.submit(self._trace_next, left, compile)
-            for left, compile in ((before, self._compile), (behind, self._compile_behind))
-            for _ in range(len(left))
-        ]
+        self._futures = [self._tracing.submit(self._trace_next, rest) for _ in range(len(rest))]
         self._tracing.submit(self._end_tracing)
         if self._num_threads >= ENOUGH_THREADS:
             _wait(begun, on_done)
@@ -163,28 +157,30 @@ class Programs:
             self._keep()
 
     def _begin(self, keys: Iterable[Key]) -> Begun:
-        ordered = self._in_order(keys)
-        return {key: self._tracing.submit(self._trace, key, self._compile) for key in ordered}
+        return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}
 
     def _in_order(self, keys: Iterable[Key]) -> list[Key]:
-        """What takes longest first: measuring; and last, what waits for it."""
-        first, plain, again = [], [], []
+        """What all others wait for; then what takes longest: measuring; and last, what waits for
+        it."""
+        foremost, first, plain, again = [], [], [], []
         for key in keys:
             what = self._sources[key].compilation.measures
-            if what is None:
+            if self._sources[key].compilation.comes_first:
+                foremost.append(key)
+            elif what is None:
                 plain.append(key)
             elif what in self._asked:
                 again.append(key)
             else:
                 self._asked.add(what)
                 first.append(key)
-        return [*first, *plain, *again]
+        return [*foremost, *first, *plain, *again]
 
-    def _trace_next(self, left: list[Key], compile: Compile) -> "Future[None]":
+    def _trace_next(self, left: list[Key]) -> "Future[None]":
         """The first of them that others have traced; or else the first."""
         key = next((key for key in left if self._is_at_hand(key)), left[0])
         left.remove(key)
-        return self._trace(key, compile)
+        return self._trace(key)
 
     def _is_at_hand(self, key: Key) -> bool:
         """Whether neither tracing nor what others measure would hold it up."""
@@ -196,27 +192,27 @@ class Programs:
         self._helpers.close()
         self._keep()
 
-    def _trace(self, key: Key, compile: Compile) -> "Future[None]":
+    def _trace(self, key: Key) -> "Future[None]":
         """Lowers a program and hands it on to be compiled."""
         source = self._sources[key]
         what = source.compilation.measures
         with rare_collections():
             lowered = source.lower()
-        if source.compilation.has_mosaic:
-            self._with_mosaic.append(self._compiling.submit(compile, key, lowered))
-            return self._with_mosaic[-1]
+        if source.compilation.comes_first:
+            self._foremost.append(self._compiling.submit(self._compile, key, lowered))
+            return self._foremost[-1]
         if what is None:
-            return self._compiling.submit(compile, key, lowered)
+            return self._compiling.submit(self._compile_behind, key, lowered)
         if what not in self._measured:
-            self._measured[what] = self._measuring.submit(compile, key, lowered)
+            self._measured[what] = self._measuring.submit(self._compile_behind, key, lowered)
             return self._measured[what]
         self._measured[what].exception()  # waits, also for one that fails or is given up
-        return self._compiling.submit(compile, key, lowered)
+        return self._compiling.submit(self._compile_behind, key, lowered)
 
     def _compile_behind(self, key: Key, lowered: jax.stages.Lowered) -> None:
-        """Behind those with Mosaic's kernels: all have a thread, or come before in its queue."""
-        for before in self._with_mosaic:
-            before.exception()
+        """Behind what comes first: all of that has a thread, or is before it in their queue."""
+        for before in self._foremost:
+            before.exception()  # waits, also for one that fails
         self._compile(key, lowered)
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.buckets import Bucket, pick
-from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
+from sgjax.engine.compiler_options import OF_KERNEL, PLAIN, Compilation, of_forward
 from sgjax.engine.programs import ALONE, Helpers, Key, Programs, Source, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_draw, pack_sample
@@ -334,6 +334,8 @@ def _compilation(key: Key, of_forward: Callable[[int], Compilation]) -> Compilat
     match key:
         case ("forward", Bucket(num_tokens=num_tokens)):
             return of_forward(num_tokens)
+        case ("product", _):
+            return OF_KERNEL
     return PLAIN
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from sgjax.engine.step import CacheShape, forward_layout, unpack_forward, update
 from sgjax.engine.traces import Donate, Untraced
 from sgjax.models import decoder
 from sgjax.models.family import ModelConfig
+from sgjax.models.products_apart import Call, products_apart
 from sgjax.sharding.mesh import AnyMesh, Placement
 
 PIECE = 1024
@@ -42,6 +43,8 @@ class Model:
     vocab_size: int
     num_outputs: int
     pools: bool = False
+    products_apart: Callable[[list[int]], Iterable[Call]] = lambda sizes: ()
+    """Of steps of so many tokens."""
 
     @classmethod
     def of(
@@ -54,6 +57,7 @@ class Model:
             vocab_size=cfg.vocab_size,
             num_outputs=cfg.num_outputs,
             pools=cfg.pooling is not None,
+            products_apart=functools.partial(products_apart, graphdef, params),
         )
 
 
@@ -82,6 +86,7 @@ class DeviceState:
 class StepPrograms:
     """The programs of an engine, untraced, by key:
 
+    ("product", i)                      a kernel of the model's that is compiled ahead; never run
     ("load", size)                      puts a vector of the host into the inbox
     ("forward", bucket)                 the model: from the inbox and the state to logits
     ("sample", num_logits, variant)     from logits to tokens
@@ -89,7 +94,7 @@ class StepPrograms:
     ("take", num_logits), ("draw", num_logits)      from kept logits to tokens that grammars allow
     ("logprobs", num_logits), ("bias", num_logits), "tables", "seen"    what a step needs rarely
 
-    A model that pools has no more than "load", "forward" and "tables".
+    A model that pools has no more than "product", "load", "forward" and "tables".
     """
 
     model: Model
@@ -176,7 +181,7 @@ class StepPrograms:
     def untraced(self) -> dict[Key, Untraced]:
         """The programs."""
         state = self._state
-        programs = [*self._forward(state), *self._load(state)]
+        programs = [*self._products(), *self._forward(state), *self._load(state)]
         if not self.model.pools:
             programs += self._of_tokens(state)
         return {program.key: program for program in programs}
@@ -184,6 +189,11 @@ class StepPrograms:
     @property
     def _replicated(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
+
+    def _products(self) -> Iterator[Untraced]:
+        sizes = sorted({bucket.num_tokens for bucket in self.buckets}, reverse=True)
+        for i, (function, given) in enumerate(self.model.products_apart(sizes)):
+            yield Untraced(("product", i), function, jax.tree.map(_abstract, given))
 
     def _forward(self, given: dict[str, Any]) -> Iterator[Untraced]:
         state = [given[name] for name in ("kv", "tables", "last_tokens", "inbox")]

@@ -48,10 +48,10 @@ def trace(task: Task, writing: threading.Lock) -> None:
     if others := set(task.surroundings) ^ set(surroundings()):
         raise RuntimeError(f"its surroundings differ from the engine's, in {sorted(others)}")
     traces = Traces(Path(task.traces_folder), task.fingerprint, task.platform)
-    programs = {traces.name(program): program for program in blueprint(task).untraced.values()}
     if task.device.platform == "gpu":
         announce_triton_dialect()
     with jax.sharding.use_abstract_mesh(_mesh(task)), rare_collections():
+        programs = {traces.name(program): program for program in blueprint(task).untraced.values()}
         for name in task.names:
             if not traces.has(programs[name]):
                 traces.trace(programs[name])

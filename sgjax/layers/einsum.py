@@ -1,6 +1,7 @@
 """Linear maps, named by the axes they take and give."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,11 +12,11 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation
-from sgjax.kernels_pallas.product import Form, normed_product, product
+from sgjax.kernels_pallas.product import Form, compiles_apart, normed_product, product
 from sgjax.layers.norm import Norm, RMSNorm, sum_apart
 from sgjax.layers.weight import Part, Weight
 from sgjax.sharding.mesh import Placement
-from sgjax.sharding.rules import mesh_axes, spec
+from sgjax.sharding.rules import mesh_axes, sharding, spec
 
 
 class Einsum(nnx.Module):
@@ -89,6 +90,16 @@ class Einsum(nnx.Module):
             out_specs=(whole, self._out_spec),
             check_vma=False,
         )(x, summand, norm.scale[...], *self._values)
+
+    def compiles_apart(self, num_tokens: int, placement: Placement) -> bool:
+        """Whether the product of so many tokens is one that is compiled by itself."""
+        axes, num_taken = f"{self.taken} {self.given}", len(self.taken.split())
+        of_device = sharding(placement.mesh, axes).shard_shape(self.weight.shape)
+        K, dtype = math.prod(of_device[:num_taken]), self.weight.dtype
+        x = jax.ShapeDtypeStruct((num_tokens, K), dtype)
+        weight = jax.ShapeDtypeStruct((K, *of_device[num_taken:]), dtype)
+        bias = None if self.bias is None else jax.ShapeDtypeStruct(self.bias.shape, dtype)
+        return self._bound(compiles_apart, placement)(x, weight, bias)
 
     def _bound(self, operation: Callable[..., Any], placement: Placement) -> Callable[..., Any]:
         return functools.partial(

@@ -29,6 +29,7 @@ BUCKETS = [
     Bucket(2, 2, 2, only_decode=True),
     Bucket(64, 64, 64, only_decode=True, shared=True),
     Bucket(256, 64, 64),
+    Bucket(1024, 8, 8),
 ]
 
 
@@ -67,6 +68,11 @@ def in_words(path):
     return lines, traced.platforms, traced.nr_devices, traced.in_avals, traced.out_avals
 
 
+def mosaics(lowered):
+    """How XLA knows the kernels that Mosaic is to compile."""
+    return re.findall(r'kernel_hash = ("[^"]*")', lowered.as_text())
+
+
 def opcodes(program):
     """Which operations it has, and how many of each."""
     return Counter(re.findall(r" ([a-z][a-z-]*)\(", program.as_text()))
@@ -79,10 +85,11 @@ def test_it_is_traced_and_compiled_to_the_same(as_on_gpus, folder, tp_size):
     blueprint = engines_programs(folder, cfg, family, mesh)
     kept = Traces(folder / "kept", "h200")
     own = Traces(folder / "own", "h200")
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        names = [kept.name(program) for program in blueprint.untraced.values()]
     config = ServeConfig(model_path=str(folder), tp_size=tp_size, compile_cache_dir="")
     dtype = jnp.dtype(jnp.bfloat16)
     workers = setup._helpers(config, folder, cfg, dtype, blueprint=blueprint, traces=kept, count=1)
-    names = [kept.name(program) for program in blueprint.untraced.values()]
     task = msgspec.structs.replace(workers._task, names=names)
     trace_worker.trace(task, threading.Lock())
 
@@ -94,6 +101,8 @@ def test_it_is_traced_and_compiled_to_the_same(as_on_gpus, folder, tp_size):
     assert len(names) == len(blueprint.untraced)
     for name in names:
         assert in_words(folder / "kept" / name) == in_words(folder / "own" / name)
+    (ahead,), within = (mosaics(lowered[x]) for x in (("product", 0), ("forward", BUCKETS[-1])))
+    assert set(within) == {ahead}
     programs = [x.compile() for x in (lowered[key], from_worker)]
     sizes = [x.memory_analysis() for x in programs]
     assert opcodes(programs[0]) == opcodes(programs[1]) != {}

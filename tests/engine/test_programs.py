@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from sgjax.engine.compiler_options import PLAIN, Compilation, of_forward
+from sgjax.engine.compiler_options import OF_KERNEL, PLAIN, Compilation, of_forward
 from sgjax.engine.programs import ALONE, ENOUGH_THREADS, Programs, Source
 
 
@@ -263,37 +263,23 @@ def test_xlas_own_all_reduce_is_for_small_steps(tokens, tp_size, is_off):
 
 
 @pytest.mark.parametrize("num_threads", [1, ENOUGH_THREADS])
-def test_what_may_hold_mosaics_kernels_compiles_before_the_rest_and_beside_what_is_first(
-    num_threads,
-):
+def test_what_comes_first_is_compiled_when_anything_else_begins(num_threads):
     others = Others(4)
-    made, lowered = programs([None] * 6, num_threads=num_threads, helpers=others)
-    for key in (0, 3, 5):
-        made._sources[key] = Source(made._sources[key].lower, Compilation(has_mosaic=True))
-    compiling = threading.Event()
-    lowered[3].meet, lowered[1].meet = compiling, compiling
-
-    class Meets:
-        def wait(self, _):
-            compiling.set()
-
-    lowered[0].meet = Meets()
-    assert traced_in_order(made, [0, 1]) == [0, 1, 3, 5, 4, 2]
-    assert others.told == [2, 4, 3, 5]
-    assert set(Lowered.order[-2:]) == {2, 4}
+    made, lowered = programs([None, None, "a", None, None, None], num_threads=num_threads)
+    made._helpers = others
+    together = threading.Barrier(min(num_threads, 2))
+    for key in (3, 5):
+        made._sources[key] = Source(made._sources[key].lower, OF_KERNEL)
+        lowered[key].meet = together
+    assert traced_in_order(made, [0, 1]) == [3, 5, 0, 1, 4, 2]
+    assert others.told == [2, 4]
+    assert set(Lowered.order[:2]) == {3, 5}
     assert made.is_complete
 
 
-def test_a_failure_of_what_compiles_before_the_rest_is_told_and_holds_nothing_up():
+def test_a_failure_of_what_comes_first_is_told():
     made, _ = programs([None] * (BAD + 1), num_threads=2)
-    made._sources[BAD] = Source(made._sources[BAD].lower, Compilation(has_mosaic=True))
-    made.compile_all([0], ignore)
-    for future in made._futures:
-        future.result().exception()
-    assert isinstance(made.failure(), RuntimeError)
-    assert made.num_compiled == BAD
+    made._sources[BAD] = Source(made._sources[BAD].lower, OF_KERNEL)
+    with pytest.raises(RuntimeError, match="does not compile"):
+        made.compile_all([0], ignore)
     made.close(wait=True)
-
-
-def test_steps_of_many_tokens_may_hold_mosaics_kernels_on_a_gpu():
-    assert [of_forward(n, "gpu").has_mosaic for n in (512, 1024, 8192)] == [False, True, True]

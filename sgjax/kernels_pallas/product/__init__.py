@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import jax
 from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation
@@ -41,6 +42,21 @@ def product(
     """
     module = implementation_of(__name__, implementation)
     return module.product(x, w, bias, form=form, activation=activation)
+
+
+def compiles_apart(
+    x: jax.ShapeDtypeStruct,
+    w: jax.ShapeDtypeStruct,
+    bias: jax.ShapeDtypeStruct | None = None,
+    *,
+    form: Form = "plain",
+    activation: Activation = "silu",
+    implementation: str | None = None,
+) -> bool:
+    """Whether the `product` of such arrays is a kernel that Mosaic compiles: once in a process,
+    whatever programs it is in."""
+    module = implementation_of(__name__, implementation)
+    return module.compiles_apart(x, w, bias, form=form, activation=activation)
 
 
 def normed_product(

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from sgjax.kernels_pallas.activations import Activation
 from sgjax.kernels_pallas.block_sizes import num_multiprocessors, tuned_sizes
+from sgjax.kernels_pallas.mosaic_names import name_kernels_alike
 from sgjax.kernels_pallas.product import LEAST_MANY
 from sgjax.kernels_pallas.product.reference import gated
 
@@ -70,6 +71,7 @@ def product(
     sizes: Sizes,
 ) -> Float[Array, "T F"]:
     """The contract of a gated `product` without a bias, of what `takes` allows."""
+    name_kernels_alike()
     (T, K), F = x.shape, w.shape[2]
     num_programs = num_multiprocessors()
     tile = functools.partial(_smem, dtype=x.dtype)

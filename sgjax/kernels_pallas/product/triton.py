@@ -18,16 +18,18 @@ _MOST_VALUES = 2**31 - 1
 def product(x, w, bias, *, form, activation: Activation = "silu", kind=None, interpret=False):
     """The contract. `kind` is the device's whose block sizes are taken; None: the one that JAX
     computes on. `interpret` runs the kernel in Pallas's interpreter, on any platform."""
-    if form == "gated" and bias is None and not interpret:
-        many = mosaic_gated.sizes(
-            triton_few.num_columns(w, form) * w.dtype.itemsize, kind or device_kind()
-        )
-        if many is not None and mosaic_gated.takes(x, w, many, activation):
-            return mosaic_gated.product(x, w, activation=activation, sizes=many)
+    many = None if interpret else _sizes_of_many(x, w, bias, form, activation, kind)
+    if many is not None:
+        return mosaic_gated.product(x, w, activation=activation, sizes=many)
     if not _is_for_few(x, w):
         return reference.product(x, w, bias, form=form, activation=activation)
     how = {"form": form, "activation": activation, "interpret": interpret}
     return triton_few.product(x, w, bias, sizes=_sizes(w, form, kind), **how)
+
+
+def compiles_apart(x, w, bias, *, form, activation: Activation = "silu", kind=None) -> bool:
+    """The contract; as `product`."""
+    return _sizes_of_many(x, w, bias, form, activation, kind) is not None
 
 
 def normed_product(
@@ -57,6 +59,15 @@ def _is_for_few(x, w) -> bool:
     """Whether a kernel for few rows takes it. Float32 it leaves to XLA, with its exact products."""
     is_narrow = x.dtype == w.dtype and x.dtype in (jnp.bfloat16, jnp.float16)
     return is_narrow and x.shape[0] <= MOST_ROWS and w.size <= _MOST_VALUES
+
+
+def _sizes_of_many(x, w, bias, form, activation, kind) -> mosaic_gated.Sizes | None:
+    """Of the kernel for many rows, if it takes them."""
+    if form != "gated" or bias is not None:
+        return None
+    row_bytes = w.shape[2] * w.dtype.itemsize
+    found = mosaic_gated.sizes(row_bytes, kind or device_kind())
+    return found if found and mosaic_gated.takes(x, w, found, activation) else None
 
 
 def _sizes(w, form: str, kind: str | None) -> triton_few.Sizes:
