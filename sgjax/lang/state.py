@@ -52,16 +52,18 @@ class ProgramState:
         return self
 
     def system(self, expression: Appendable | None = None) -> Any:
+        """A system message: a whole one, or a `with` block of it."""
         return self._role("system", expression)
 
     def user(self, expression: Appendable | None = None) -> Any:
+        """A user's message: a whole one, or a `with` block of it."""
         return self._role("user", expression)
 
     def assistant(self, expression: Appendable | None = None) -> Any:
+        """The model's message: a whole one, or a `with` block of it."""
         return self._role("assistant", expression)
 
     def _role(self, role: str, expression: Appendable | None) -> Any:
-        """A whole message, or a `with` block of it."""
         if expression is None:
             return self._between(RoleBegin(role), RoleEnd(role), here())
         self += RoleBegin(role) + as_expression(expression) + RoleEnd(role)
@@ -111,6 +113,7 @@ class ProgramState:
         return variable.meta_info
 
     def set_var(self, name: str, value: Any) -> None:
+        """Gives a variable a value of the program's own. Nothing is appended."""
         check_name(name, is_needed=True)
         self._executor.variables.add(known(name, value))
 
