@@ -35,6 +35,8 @@ _CONNECT_S = 10.0
 _OVERLAP = 2
 """Tokens at a prompt's end that may be others once a choice stands behind it."""
 _MOST_CONNECTIONS = 1024
+_NOT_ALLOWED = 405
+"""What SGLang 0.3 says to a POST of what it gives for a GET."""
 
 
 class RuntimeEndpoint:
@@ -149,13 +151,21 @@ class RuntimeEndpoint:
         """Nothing."""
 
     def flush_cache(self) -> bool:
+        """Empties the prefix cache; False while requests are under way."""
         try:
-            return httpx.post(f"{self._url}/flush_cache", **self._options).is_success
+            response = httpx.post(f"{self._url}/flush_cache", **self._options)
+            if response.status_code == _NOT_ALLOWED:
+                response = httpx.get(f"{self._url}/flush_cache", **self._options)
         except httpx.TransportError as error:
             raise self._lost(error) from error
+        return response.is_success
 
     def get_server_info(self) -> dict[str, Any]:
-        return self._get("/get_server_info")
+        """What the server says of itself."""
+        try:
+            return self._get("/get_server_info")
+        except InvalidRequest:  # SGLang 0.3 calls it so
+            return self._get("/get_server_args")
 
     def shutdown(self) -> None:
         """Gives up what is under way; the server goes on. May be called twice."""
@@ -227,7 +237,7 @@ class RuntimeEndpoint:
 
     def _lost(self, error: Exception) -> EngineDead:
         what = str(error) or type(error).__name__
-        return EngineDead(f"The server at {self._url} cannot be reached: {what}.")
+        return EngineDead(f"The server at {self._url} cannot be reached: {what.rstrip('.')}.")
 
 
 _NOTHING = {"sampling_params": {"max_new_tokens": 0}}
@@ -236,7 +246,15 @@ _NOTHING = {"sampling_params": {"max_new_tokens": 0}}
 
 def _body(transcript: Transcript, call: Call) -> dict[str, Any]:
     text = {"text": transcript.text, **_images(transcript)}
-    return {**text, "sampling_params": dict(call.params), **call.logprobs}
+    return {**text, "sampling_params": _params(call), **call.logprobs}
+
+
+def _params(call: Call) -> dict[str, Any]:
+    """A JSON schema as text: SGLang's server takes no other."""
+    schema = call.params.get("json_schema")
+    if not isinstance(schema, Mapping):
+        return dict(call.params)
+    return {**call.params, "json_schema": orjson.dumps(schema).decode()}
 
 
 def _images(transcript: Transcript) -> dict[str, Any]:
