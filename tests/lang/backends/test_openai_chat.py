@@ -349,6 +349,6 @@ def test_a_missing_key_is_an_error_of_the_options(monkeypatch: pytest.MonkeyPatc
 
 
 def test_there_is_no_cache_to_empty(backend: Any):
-    with pytest.raises(InvalidProgram, match="no prefix cache"):
+    with pytest.raises(InvalidProgram, match="no call that empties a prefix cache"):
         sgl.flush_cache(backend)
     assert sgl.get_server_info(backend) == {}
