@@ -352,3 +352,15 @@ def test_a_way_to_compare_choices_can_be_called_and_has_some():
         sgl.select("x", ["a", "b"], choices_method="greedy")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidProgram, match="There are no choices"):
         sgl.gen("x", choices_method=sgl.greedy_token_selection)
+
+
+def test_a_program_is_a_function_that_a_call_runs():
+    async def waits(s):
+        s += "a"
+
+    def yields(s):
+        yield s
+
+    for function in (waits, yields):
+        with pytest.raises(InvalidProgram, match=f"{function.__name__} must be a plain function"):
+            sgl.function(function)
