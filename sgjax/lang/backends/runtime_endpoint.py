@@ -297,7 +297,12 @@ def _num_shared(base: Sequence[Any], tokens: Sequence[Any]) -> int:
 
 
 def _json(body: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(body, default=_plain)
+    try:
+        return orjson.dumps(body, default=_plain)
+    except orjson.JSONEncodeError as error:
+        raise InvalidProgram(
+            f"This cannot be sent to a server: {error.__cause__ or error}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:
@@ -305,4 +310,4 @@ def _plain(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, Sequence | frozenset | set):
         return list(value)
-    raise InvalidProgram(f"{value!r:.80} cannot be sent to a server.")
+    raise TypeError(f"{value!r:.80}")

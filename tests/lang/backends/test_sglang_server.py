@@ -1,6 +1,7 @@
 """Programs on a server that answers as SGLang 0.3 does: its paths, its methods, its fields."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 import sgjax as sgl
-from tests.lang.backends.programs import capital
+from sgjax.errors import InvalidProgram
+from tests.lang.backends.programs import capital, cause
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -144,3 +146,15 @@ def test_the_cache_is_flushed_and_the_server_s_arguments_are_told(
         "GET /get_server_info",
         "GET /get_server_args",
     ]
+
+
+@pytest.mark.parametrize(
+    ("country", "params", "message"),
+    [("\ud800", {}, "surrogates"), ("Peru", {"temperature": 1j}, "1j")],
+)
+def test_what_cannot_be_sent_is_said(
+    backend: sgl.RuntimeEndpoint, country: str, params: dict[str, Any], message: str
+):
+    error = cause(capital.run(country, backend=backend, **params), "capital")
+    assert isinstance(error, InvalidProgram)
+    assert re.search(f"cannot be sent to a server: .*{message}", str(error))
