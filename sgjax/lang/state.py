@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.executor import Executor
@@ -139,6 +139,16 @@ class ProgramState:
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """The text, or a variable's, piece by piece as it comes."""
         yield from self._all_text() if var_name is None else self._find(var_name).feed
+
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, return_meta_data: Literal[False] = False
+    ) -> AsyncIterator[str]: ...
+
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, *, return_meta_data: Literal[True]
+    ) -> AsyncIterator[tuple[str, Any]]: ...
 
     async def text_async_iter(
         self, var_name: str | None = None, return_meta_data: bool = False
