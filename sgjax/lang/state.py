@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, overload
 
 from sgjax.errors import InvalidProgram
@@ -51,13 +52,31 @@ class ProgramState:
         self._executor.submit(expression, place)
         return self
 
+    @overload
+    def system(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def system(self, expression: Appendable) -> None: ...
+
     def system(self, expression: Appendable | None = None) -> Any:
         """A system message: a whole one, or a `with` block of it."""
         return self._role("system", expression)
 
+    @overload
+    def user(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def user(self, expression: Appendable) -> None: ...
+
     def user(self, expression: Appendable | None = None) -> Any:
         """A user's message: a whole one, or a `with` block of it."""
         return self._role("user", expression)
+
+    @overload
+    def assistant(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def assistant(self, expression: Appendable) -> None: ...
 
     def assistant(self, expression: Appendable | None = None) -> Any:
         """The model's message: a whole one, or a `with` block of it."""
@@ -79,7 +98,7 @@ class ProgramState:
         finally:
             self._executor.submit(end, place)
 
-    def var_scope(self, name: str) -> contextlib.AbstractContextManager["ProgramState"]:
+    def var_scope(self, name: str) -> AbstractContextManager["ProgramState"]:
         """All text that is appended inside is the value of a variable."""
         check_name(name, is_needed=True)
         return self._between(ScopeBegin(name), ScopeEnd(name), here())
