@@ -97,10 +97,13 @@ class RuntimeEndpoint:
                 if response.is_error:
                     raise _error(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
                         yield _answer(_event(line.removeprefix("data: ")))
         except httpx.TransportError as error:
             raise self._lost(error) from error
+        raise EngineDead(f"The server at {self._url} ended its stream before the answer's end.")
 
     async def select(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import sgjax as sgl
-from sgjax.errors import InvalidProgram
+from sgjax.errors import EngineDead, InvalidProgram, ProgramFailed
 from tests.lang.backends.programs import capital, cause
 
 pytestmark = pytest.mark.timeout(20)
@@ -48,7 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         if body.get("stream"):
             said = [_said(text) for text in ("He", "Hello")]
             lines = [f"data: {json.dumps(each)}\n\n" for each in said]
-            return self._send(200, "".join([*lines, "data: [DONE]\n\n"]))
+            end = [] if "Nowhere" in prompts else ["data: [DONE]\n\n"]
+            return self._send(200, "".join([*lines, *end]))
         single = isinstance(prompts, str)
         outs = [_said("Hello", prompt, body) for prompt in ([prompts] if single else prompts)]
         return self._send(200, json.dumps(outs[0] if single else outs))
@@ -107,6 +108,13 @@ def test_a_call_sends_fields_that_sglang_knows(server: Server, backend: sgl.Runt
 def test_a_stream_is_read_piece_by_piece(backend: sgl.RuntimeEndpoint):
     state = capital.run("Peru", stream=True, backend=backend)
     assert "".join(state.text_iter("capital")) == state["capital"] == "Hello"
+
+
+def test_a_stream_that_is_cut_is_no_answer(backend: sgl.RuntimeEndpoint):
+    state = capital.run("Nowhere", stream=True, backend=backend)
+    with pytest.raises(ProgramFailed, match="before the answer's end"):
+        list(state.text_iter("capital"))
+    assert isinstance(cause(state, "capital"), EngineDead)
 
 
 @pytest.mark.parametrize(
