@@ -199,24 +199,37 @@ class Programs:
         with rare_collections():
             lowered = source.lower()
         if source.compilation.comes_first:
-            self._foremost.append(self._compiling.submit(self._compile, key, lowered))
+            self._foremost.append(self._hand_on(self._compiling, key, lowered))
             return self._foremost[-1]
         if what is None:
-            return self._compiling.submit(self._compile_behind, key, lowered)
+            return self._hand_on(self._compiling, key, lowered)
         if what not in self._measured:
-            self._measured[what] = self._measuring.submit(self._compile_behind, key, lowered)
+            self._measured[what] = self._hand_on(self._measuring, key, lowered)
             return self._measured[what]
         self._measured[what].exception()  # waits, also for one that fails or is given up
-        return self._compiling.submit(self._compile_behind, key, lowered)
+        return self._hand_on(self._compiling, key, lowered)
 
-    def _compile_behind(self, key: Key, lowered: jax.stages.Lowered) -> None:
-        """Behind what comes first: all of that has a thread, or is before it in their queue."""
-        for before in self._foremost:
-            before.exception()  # waits, also for one that fails
-        self._compile(key, lowered)
+    def _hand_on(
+        self, pool: ThreadPoolExecutor, key: Key, lowered: jax.stages.Lowered
+    ) -> "Future[None]":
+        """No pool takes anything once Python ends, or `close` was called: then all that is left is
+        given up, which is no failure."""
+        try:
+            return pool.submit(self._compile, key, lowered)
+        except RuntimeError as error:
+            if "after" not in str(error):  # no thread could be started
+                raise
+            self.close(wait=False)
+            given_up: Future[None] = Future()
+            given_up.cancel()
+            return given_up
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
-        self._compiled[key] = lowered.compile(self._sources[key].compilation.options or None)
+        compilation = self._sources[key].compilation
+        if not compilation.comes_first:
+            for before in self._foremost:  # all have a thread, or are before this in their queue
+                before.exception()  # waits, also for one that fails
+        self._compiled[key] = lowered.compile(compilation.options or None)
 
 
 @contextlib.contextmanager

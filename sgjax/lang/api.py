@@ -24,6 +24,7 @@ from sgjax.lang.expressions import (
     check_name,
     check_regex,
     check_source,
+    check_stop,
     read_dtype,
     said,
 )
@@ -78,7 +79,8 @@ def gen(
         name: the variable that the text becomes the value of.
         max_tokens: what it says nothing of, here and below, is as the program's run says.
         dtype: int, float, str or bool: the text is one's, as Python writes it.
-        choices: the text is the likeliest of these, as `select` finds it.
+        choices: the text is the likeliest of these, as `select` finds it: nothing is drawn, so that
+            sampling parameters do not matter.
         regex: what the text must match; json_schema and ebnf likewise. One of them at most.
 
     Raises:
@@ -91,7 +93,10 @@ def gen(
     _check_bound({**bound, "dtype": dtype, "choices": choices})
     if choices is not None:
         return select(name, choices, 0.0, choices_method or token_length_normalized)
+    if choices_method is not None:
+        raise InvalidProgram("There are no choices that choices_method could compare. Add them.")
     check_regex(regex)
+    check_stop(stop)
     params = {
         "max_new_tokens": max_tokens,
         "stop": stop,
@@ -123,14 +128,46 @@ def _check_bound(given: dict[str, Any]) -> None:
         )
 
 
-def gen_int(name: str | None = None, *args: Any, **kwargs: Any) -> Expression:
+def gen_int(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+) -> Expression:
     """`gen` of a whole number."""
-    return gen(name, *args, dtype=int, **kwargs)
+    return gen(**locals(), dtype=int)
 
 
-def gen_string(name: str | None = None, *args: Any, **kwargs: Any) -> Expression:
+def gen_string(
+    name: str | None = None,
+    max_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    stop_token_ids: Sequence[int] | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | None = None,
+    min_p: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    ignore_eos: bool | None = None,
+    return_logprob: bool | None = None,
+    logprob_start_len: int | None = None,
+    top_logprobs_num: int | None = None,
+    return_text_in_logprobs: bool | None = None,
+) -> Expression:
     """`gen` of a text in double quotes."""
-    return gen(name, *args, dtype=str, **kwargs)
+    return gen(**locals(), dtype=str)
 
 
 def select(
@@ -145,6 +182,11 @@ def select(
         InvalidProgram: there are no choices, or two are the same; or there is a temperature.
     """
     check_name(name)
+    if not callable(choices_method):
+        raise InvalidProgram(
+            "choices_method must be one of sgjax's three, or a function of one's own, not "
+            f"{choices_method!r:.80}."
+        )
     if not isinstance(temperature, int | float) or temperature > 1e-5:
         raise InvalidProgram(
             f"select takes the likeliest text, so its temperature is 0, not {temperature!r}."
@@ -187,26 +229,32 @@ def _message(role: str, expression: Appendable | None) -> Expression:
 
 
 def system_begin() -> Expression:
+    """Begins a system message."""
     return RoleBegin("system")
 
 
 def system_end() -> Expression:
+    """Ends a system message."""
     return RoleEnd("system")
 
 
 def user_begin() -> Expression:
+    """Begins a user's message."""
     return RoleBegin("user")
 
 
 def user_end() -> Expression:
+    """Ends a user's message."""
     return RoleEnd("user")
 
 
 def assistant_begin() -> Expression:
+    """Begins the model's message."""
     return RoleBegin("assistant")
 
 
 def assistant_end() -> Expression:
+    """Ends the model's message."""
     return RoleEnd("assistant")
 
 

@@ -36,5 +36,12 @@ def check_whole(answer: Answer) -> None:
         raise RequestAborted(f"The call was aborted: {finish.get('message') or 'it was ended'}.")
 
 
+def check_ended(answer: Answer) -> None:
+    """Raises RequestAborted for a stream's last piece that does not say why it is the last: it was
+    cut on its way."""
+    if answer.meta_info.get("finish_reason", True) is None:
+        raise RequestAborted("The backend's stream ended before the answer did.")
+
+
 def _texts(stop: str | Sequence[str] | None) -> Sequence[str]:
     return [stop] if isinstance(stop, str) else stop or ()

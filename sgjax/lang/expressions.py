@@ -6,7 +6,7 @@ s += user("Name a fruit: ") + assistant(gen("fruit", max_tokens=4))
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
@@ -197,6 +197,13 @@ def check_regex(regex: Any) -> None:
         re.compile(regex)
     except (re.error, TypeError, RecursionError) as error:
         raise InvalidProgram(f"regex {regex!r:.80} cannot be read: {error}.") from None
+
+
+def check_stop(stop: Any) -> None:
+    """Raises InvalidProgram for what is neither a text nor a list of texts."""
+    texts = () if stop is None else (stop,) if isinstance(stop, str) else stop
+    if not isinstance(texts, Collection) or not all(isinstance(each, str) for each in texts):
+        raise InvalidProgram(f"stop must be a text or a list of texts, not {stop!r:.80}.")
 
 
 def check_source(kind: str, source: Any) -> None:

@@ -9,7 +9,7 @@ from sgjax.errors import InvalidProgram
 from sgjax.lang.backends.contract import Backend
 from sgjax.lang.defaults import backend_or_default
 from sgjax.lang.executor import Executor
-from sgjax.lang.expressions import check_count, said
+from sgjax.lang.expressions import check_count, check_stop, said
 from sgjax.lang.run import Run, count_threads, run_all
 from sgjax.lang.signature import Arguments, Signature
 from sgjax.lang.state import ProgramState
@@ -225,4 +225,5 @@ _SAMPLING = (
 def _sampling(given: Mapping[str, Any]) -> dict[str, Any]:
     """The sampling arguments of a run that say something."""
     check_count("max_new_tokens", given["max_new_tokens"])
+    check_stop(given["stop"])
     return said({name: given[name] for name in _SAMPLING})

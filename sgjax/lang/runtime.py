@@ -69,9 +69,11 @@ class Runtime:
         return self.endpoint
 
     def get_server_info(self) -> dict[str, Any]:
+        """What the server says of itself."""
         return self.endpoint.get_server_info()
 
     def flush_cache(self) -> bool:
+        """Empties the prefix cache; False while requests are under way."""
         return self.endpoint.flush_cache()
 
     def shutdown(self) -> None:

@@ -15,10 +15,15 @@ class Signature:
     """What a function takes."""
 
     def __init__(self, function: Callable[..., Any]):
-        """Raises InvalidProgram unless the first argument is s."""
+        """Raises InvalidProgram unless the first argument is s and a call runs it."""
+        self._name = getattr(function, "__name__", "program")
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise InvalidProgram(
+                f"{self._name} must be a plain function: a call of one with async or yield does "
+                "not run it. Read its text in a coroutine by text_async_iter."
+            )
         self._signature = inspect.signature(function)
         self._function = function
-        self._name = getattr(function, "__name__", "program")
         parameters = list(self._signature.parameters.values())
         if not parameters or parameters.pop(0).name != "s":
             raise InvalidProgram(

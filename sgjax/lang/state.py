@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Literal, overload
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang.executor import Executor
@@ -51,17 +52,37 @@ class ProgramState:
         self._executor.submit(expression, place)
         return self
 
+    @overload
+    def system(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def system(self, expression: Appendable) -> None: ...
+
     def system(self, expression: Appendable | None = None) -> Any:
+        """A system message: a whole one, or a `with` block of it."""
         return self._role("system", expression)
 
+    @overload
+    def user(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def user(self, expression: Appendable) -> None: ...
+
     def user(self, expression: Appendable | None = None) -> Any:
+        """A user's message: a whole one, or a `with` block of it."""
         return self._role("user", expression)
 
+    @overload
+    def assistant(self, expression: None = None) -> AbstractContextManager["ProgramState"]: ...
+
+    @overload
+    def assistant(self, expression: Appendable) -> None: ...
+
     def assistant(self, expression: Appendable | None = None) -> Any:
+        """The model's message: a whole one, or a `with` block of it."""
         return self._role("assistant", expression)
 
     def _role(self, role: str, expression: Appendable | None) -> Any:
-        """A whole message, or a `with` block of it."""
         if expression is None:
             return self._between(RoleBegin(role), RoleEnd(role), here())
         self += RoleBegin(role) + as_expression(expression) + RoleEnd(role)
@@ -77,7 +98,7 @@ class ProgramState:
         finally:
             self._executor.submit(end, place)
 
-    def var_scope(self, name: str) -> contextlib.AbstractContextManager["ProgramState"]:
+    def var_scope(self, name: str) -> AbstractContextManager["ProgramState"]:
         """All text that is appended inside is the value of a variable."""
         check_name(name, is_needed=True)
         return self._between(ScopeBegin(name), ScopeEnd(name), here())
@@ -111,6 +132,7 @@ class ProgramState:
         return variable.meta_info
 
     def set_var(self, name: str, value: Any) -> None:
+        """Gives a variable a value of the program's own. Nothing is appended."""
         check_name(name, is_needed=True)
         self._executor.variables.add(known(name, value))
 
@@ -136,6 +158,16 @@ class ProgramState:
     def text_iter(self, var_name: str | None = None) -> Iterator[str]:
         """The text, or a variable's, piece by piece as it comes."""
         yield from self._all_text() if var_name is None else self._find(var_name).feed
+
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, return_meta_data: Literal[False] = False
+    ) -> AsyncIterator[str]: ...
+
+    @overload
+    def text_async_iter(
+        self, var_name: str | None = None, *, return_meta_data: Literal[True]
+    ) -> AsyncIterator[tuple[str, Any]]: ...
 
     async def text_async_iter(
         self, var_name: str | None = None, return_meta_data: bool = False

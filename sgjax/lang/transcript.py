@@ -37,13 +37,13 @@ def role_behind(part: Expression, role: str | None) -> str | None:
     match part:
         case RoleBegin(begun) if role is not None:
             raise InvalidProgram(
-                f"A {begun} message cannot begin inside of a {role} message. End that first: "
+                f"The {begun} message cannot begin inside of the {role} message. End that first: "
                 f"{role}_end()."
             )
         case RoleBegin(begun):
             return begun
         case RoleEnd(ended) if role != ended:
-            open_ = f"a {role} message is open" if role else "no message is open"
+            open_ = f"the {role} message is open" if role else "no message is open"
             raise InvalidProgram(f"{ended}_end() without its beginning: {open_}.")
         case RoleEnd():
             return None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from sgjax.errors import EngineDead, InvalidProgram, ProgramFailed
 from sgjax.lang.backends.contract import Answer, Backend, Call, takes_turns
-from sgjax.lang.calls import Defaults, call_of, check_whole
+from sgjax.lang.calls import Defaults, call_of, check_ended, check_whole
 from sgjax.lang.expressions import (
     Expression,
     Gen,
@@ -169,6 +169,7 @@ class Worker:
             num_heard = len(answer.text)
         if answer is None:
             raise ProgramFailed("The backend's stream ended before it began.")
+        check_ended(answer)
         return answer
 
     async def _select(self, select: Select, variable: Variable | None) -> None:

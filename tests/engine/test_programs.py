@@ -213,6 +213,22 @@ def test_a_failure_behind_is_told():
     made.close(wait=True)
 
 
+def test_what_is_given_up_as_python_ends_has_not_failed():
+    gate = threading.Event()
+
+    def lower():
+        gate.wait(10)
+        return Lowered("x", None)
+
+    made = Programs({i: Source(lower) for i in range(3)}, num_threads=2)
+    made._compiling.shutdown()  # as Python does with all pools
+    made.compile_all([], ignore)
+    gate.set()
+    made._tracing.shutdown()
+    assert made.failure() is None
+    assert made.num_compiled == 0
+
+
 def test_giving_up_waits_for_nothing_that_measures():
     held = threading.Barrier(2)
     made, _ = programs(["a", "b", "b"], held)

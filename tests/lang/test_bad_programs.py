@@ -333,3 +333,34 @@ def test_a_backend_that_gives_its_own_call_up_is_an_error(fake):
     state = run(fake(cancelled), lambda s: s.__iadd__(sgl.gen("x")) and None)
     with pytest.raises(ProgramFailed, match=r"gen\('x'\) failed"):
         state["x"]
+
+
+@pytest.mark.parametrize("stop", [3, b"x", ["a", 3], {"a": 1}.items()])
+def test_stops_are_texts(fake, stop):
+    program = sgl.function(lambda s: None)
+    for say in (
+        lambda: sgl.gen("x", stop=stop),
+        lambda: program.run(stop=stop, backend=fake()),
+        lambda: program.run_batch([{}], stop=stop, backend=fake()),
+    ):
+        with pytest.raises(InvalidProgram, match="stop must be a text or a list of texts"):
+            say()
+
+
+def test_a_way_to_compare_choices_can_be_called_and_has_some():
+    with pytest.raises(InvalidProgram, match=r"choices_method must be .* not 'greedy'"):
+        sgl.select("x", ["a", "b"], choices_method="greedy")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidProgram, match="There are no choices"):
+        sgl.gen("x", choices_method=sgl.greedy_token_selection)
+
+
+def test_a_program_is_a_function_that_a_call_runs():
+    async def waits(s):
+        s += "a"
+
+    def yields(s):
+        yield s
+
+    for function in (waits, yields):
+        with pytest.raises(InvalidProgram, match=f"{function.__name__} must be a plain function"):
+            sgl.function(function)

@@ -8,6 +8,8 @@ import sgjax as sgl
 from sgjax.errors import InvalidProgram
 from sgjax.lang import defaults
 from sgjax.lang.chat_template import get_chat_template
+from sgjax.lang.function import Function
+from sgjax.lang.state import ProgramState, ProgramStateGroup
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -295,3 +297,27 @@ def test_a_template_s_system_prompt_is_traced(fake):
     trace = asks.trace(backend=fake(template="qwen"))
     system = get_chat_template("qwen").default_system_prompt
     assert trace == f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n"
+
+
+@pytest.mark.parametrize(
+    "name", [each for each in sgl.__all__ if each[0] != "_" and each != "Engine"]
+)
+def test_every_public_name_says_what_it_is_and_what_it_takes(name):
+    found = getattr(sgl, name)
+    assert inspect.getdoc(found)
+    given = inspect.signature(found).parameters.values() if callable(found) else []
+    assert [each.name for each in given if each.annotation is each.empty] == []
+    rest = [each for each in given if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    assert isinstance(found, type) or not rest, "what a function takes has names"
+
+
+@pytest.mark.parametrize("kind", [ProgramState, ProgramStateGroup, Function, sgl.Runtime])
+def test_every_method_says_what_it_does(kind):
+    methods = {name: each for name, each in vars(kind).items() if name[0] != "_"}
+    assert [name for name, each in methods.items() if not inspect.getdoc(each)] == []
+
+
+@pytest.mark.parametrize("make", [sgl.gen_int, sgl.gen_string])
+def test_a_typed_gen_takes_what_a_gen_takes_in_the_same_order(make):
+    given = list(inspect.signature(sgl.gen).parameters)
+    assert list(inspect.signature(make).parameters) == given[: given.index("dtype")]

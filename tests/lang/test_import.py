@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import sgjax
 
 HEAVY = ("jax", "numpy", "transformers", "tokenizers", "openai", "anthropic", "litellm", "uvloop")
 SCRIPT = """
@@ -36,3 +39,7 @@ def test_a_program_is_written_without(loaded: set[str], name: str):
 
 def test_the_language_itself_is_there(loaded: set[str]):
     assert {"sgjax", "sgjax.lang.api", "sgjax.lang.function"} <= loaded
+
+
+def test_type_checkers_read_the_types_of_an_installed_package():
+    assert (Path(sgjax.__file__).parent / "py.typed").is_file()

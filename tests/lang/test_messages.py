@@ -182,10 +182,13 @@ def test_a_block_that_raises_ends_its_message(fake):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (sgl.user(sgl.user("Hi?")), "A user message cannot begin inside of a user message"),
-        (sgl.user_begin() + sgl.system_begin(), "system message cannot begin inside of a user"),
+        (sgl.user(sgl.user("Hi?")), "The user message cannot begin inside of the user"),
+        (
+            sgl.user_begin() + sgl.system_begin(),
+            "The system message cannot begin inside of the user",
+        ),
         (sgl.user_end(), r"user_end\(\) without its beginning: no message is open"),
-        (sgl.user_begin() + sgl.assistant_end(), "a user message is open"),
+        (sgl.user_begin() + sgl.assistant_end(), "the user message is open"),
     ],
 )
 def test_messages_that_are_nested_or_not_begun_are_refused_at_their_line(fake, wrong, message):

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -251,3 +253,22 @@ def test_a_call_that_is_aborted_is_an_error_and_no_short_answer(demo_engine):
     demo_engine.abort_request(abort_all=True)
     with pytest.raises(ProgramFailed, match=r"gen\('x0'\) failed, at .*The call was aborted"):
         state["x0"]
+
+
+SCRIPT = """
+import sgjax as sgl
+
+@sgl.function
+def go_on(s):
+    s += "The capital of France is" + sgl.gen("city", max_tokens=1, temperature=0)
+
+sgl.set_default_backend(sgl.Engine(model_path="demo"))
+print(go_on.run()["city"])
+"""
+
+
+def test_a_script_ends_in_silence_though_its_engine_still_compiles():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, " Paris\n", "")

@@ -102,7 +102,7 @@ class ApiBackend(Backend, Protocol):
 
     def flush_cache(self) -> bool:
         raise InvalidProgram(
-            f"{self.api} has no prefix cache that could be emptied. An Engine has, and a Runtime."
+            f"{self.api} has no call that empties a prefix cache. An Engine has, and a Runtime."
         )
 
     def get_server_info(self) -> dict[str, Any]:

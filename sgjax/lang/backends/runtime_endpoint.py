@@ -35,6 +35,8 @@ _CONNECT_S = 10.0
 _OVERLAP = 2
 """Tokens at a prompt's end that may be others once a choice stands behind it."""
 _MOST_CONNECTIONS = 1024
+_NOT_ALLOWED = 405
+"""What SGLang 0.3 says to a POST of what it gives for a GET."""
 
 
 class RuntimeEndpoint:
@@ -95,10 +97,13 @@ class RuntimeEndpoint:
                 if response.is_error:
                     raise _error(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
+                    if line == "data: [DONE]":
+                        return
+                    if line.startswith("data: "):
                         yield _answer(_event(line.removeprefix("data: ")))
         except httpx.TransportError as error:
             raise self._lost(error) from error
+        raise EngineDead(f"The server at {self._url} ended its stream before the answer's end.")
 
     async def select(
         self,
@@ -149,13 +154,21 @@ class RuntimeEndpoint:
         """Nothing."""
 
     def flush_cache(self) -> bool:
+        """Empties the prefix cache; False while requests are under way."""
         try:
-            return httpx.post(f"{self._url}/flush_cache", **self._options).is_success
+            response = httpx.post(f"{self._url}/flush_cache", **self._options)
+            if response.status_code == _NOT_ALLOWED:
+                response = httpx.get(f"{self._url}/flush_cache", **self._options)
         except httpx.TransportError as error:
             raise self._lost(error) from error
+        return response.is_success
 
     def get_server_info(self) -> dict[str, Any]:
-        return self._get("/get_server_info")
+        """What the server says of itself."""
+        try:
+            return self._get("/get_server_info")
+        except InvalidRequest:  # SGLang 0.3 calls it so
+            return self._get("/get_server_args")
 
     def shutdown(self) -> None:
         """Gives up what is under way; the server goes on. May be called twice."""
@@ -227,7 +240,7 @@ class RuntimeEndpoint:
 
     def _lost(self, error: Exception) -> EngineDead:
         what = str(error) or type(error).__name__
-        return EngineDead(f"The server at {self._url} cannot be reached: {what}.")
+        return EngineDead(f"The server at {self._url} cannot be reached: {what.rstrip('.')}.")
 
 
 _NOTHING = {"sampling_params": {"max_new_tokens": 0}}
@@ -236,7 +249,15 @@ _NOTHING = {"sampling_params": {"max_new_tokens": 0}}
 
 def _body(transcript: Transcript, call: Call) -> dict[str, Any]:
     text = {"text": transcript.text, **_images(transcript)}
-    return {**text, "sampling_params": dict(call.params), **call.logprobs}
+    return {**text, "sampling_params": _params(call), **call.logprobs}
+
+
+def _params(call: Call) -> dict[str, Any]:
+    """A JSON schema as text: SGLang's server takes no other."""
+    schema = call.params.get("json_schema")
+    if not isinstance(schema, Mapping):
+        return dict(call.params)
+    return {**call.params, "json_schema": orjson.dumps(schema).decode()}
 
 
 def _images(transcript: Transcript) -> dict[str, Any]:
@@ -279,7 +300,12 @@ def _num_shared(base: Sequence[Any], tokens: Sequence[Any]) -> int:
 
 
 def _json(body: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(body, default=_plain)
+    try:
+        return orjson.dumps(body, default=_plain)
+    except orjson.JSONEncodeError as error:
+        raise InvalidProgram(
+            f"This cannot be sent to a server: {error.__cause__ or error}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:
@@ -287,4 +313,4 @@ def _plain(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, Sequence | frozenset | set):
         return list(value)
-    raise InvalidProgram(f"{value!r:.80} cannot be sent to a server.")
+    raise TypeError(f"{value!r:.80}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sgjax as sgl
-from sgjax.errors import ConfigError, EngineDead, InvalidProgram, ProgramFailed
+from sgjax.errors import ConfigError, EngineDead, InvalidProgram, ProgramFailed, RequestAborted
 from tests.lang.backends.fake_api import FakeApi, chat_events, chat_reply
 
 PNG = b"\x89PNG\r\n\x1a\n0"
@@ -186,6 +186,14 @@ def test_pieces_come_as_they_are_streamed(api: FakeApi, backend: Any):
     assert state.get_meta_info("capital")["finish_reason"] == {"type": "stop"}
 
 
+def test_a_stream_that_is_cut_is_no_answer(api: FakeApi, backend: Any):
+    api.answers(chat_events("Pa", "ris")[:1])
+    state = capital.run("France", stream=True, backend=backend)
+    with pytest.raises(ProgramFailed, match="ended before the answer did"):
+        list(state.text_iter("capital"))
+    assert isinstance(cause(state, "capital"), RequestAborted)
+
+
 def test_a_gen_outside_of_an_assistants_message_is_refused(backend: Any):
     @sgl.function
     def plain(s: Any) -> None:
@@ -349,6 +357,6 @@ def test_a_missing_key_is_an_error_of_the_options(monkeypatch: pytest.MonkeyPatc
 
 
 def test_there_is_no_cache_to_empty(backend: Any):
-    with pytest.raises(InvalidProgram, match="no prefix cache"):
+    with pytest.raises(InvalidProgram, match="no call that empties a prefix cache"):
         sgl.flush_cache(backend)
     assert sgl.get_server_info(backend) == {}
