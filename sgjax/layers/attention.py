@@ -69,21 +69,23 @@ class Attention(nnx.Module):
         delta: Float[Array, "T D"],
         kv: LayerKV,
         step: StepInputs,
-    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
-        """x + delta, what the layer makes of its norm, and the cache with the tokens in it."""
+    ) -> tuple[Float[Array, "n D"], Float[Array, "n D"], LayerKV]:
+        """x + delta, what the layer makes of its norm, and the cache with the tokens in it. Of the
+        tokens those that are wanted, if the step says which."""
         x, qkv = self.qkv.after(norm, x, delta, step.placement)
-        h, kv = self._attended(qkv, kv, step)
-        return x, h, kv
+        attended, kv = self._attended(qkv, kv, step)
+        return step.of_wanted(x), self.out(step.of_wanted(attended), step.placement), kv
 
     def of(
         self, x: Float[Array, "T D"], kv: LayerKV, step: StepInputs
     ) -> tuple[Float[Array, "T D"], LayerKV]:
-        """What the layer makes of x as it is, and the cache with the tokens in it."""
-        return self._attended(self.qkv(x, step.placement), kv, step)
+        """What the layer makes of x as it is, of all tokens, and the cache with these in it."""
+        attended, kv = self._attended(self.qkv(x, step.placement), kv, step)
+        return self.out(attended, step.placement), kv
 
     def _attended(
         self, qkv: Float[Array, "T K G2 H"], kv: LayerKV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], LayerKV]:
+    ) -> tuple[Float[Array, "T K G H"], LayerKV]:
         scales = None
         if isinstance(self.q_norm, RMSNorm) and isinstance(self.k_norm, RMSNorm):
             scales = self.q_norm.scale[...], self.k_norm.scale[...]
@@ -102,7 +104,7 @@ class Attention(nnx.Module):
             out_specs=(heads, cache, cache),
             check_vma=False,
         )(qkv, cos, sin, kv.k, kv.v, step.slots, step.rows, scales, factors, self._sinks)
-        return self.out(attended, step.placement), LayerKV(k, v)
+        return attended, LayerKV(k, v)
 
     @property
     def _sinks(self) -> Array | None:

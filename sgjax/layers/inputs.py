@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int32
+from jaxtyping import Array, Bool, Int32, Shaped
 
 from sgjax.kernels_pallas.ragged_paged_attention import RaggedRows
 from sgjax.sharding.mesh import Placement
@@ -30,11 +30,19 @@ class StepInputs:
     page_size: int = dataclasses.field(metadata={"static": True})
     only_decode: bool = dataclasses.field(metadata={"static": True})
     placed: Placement | None = dataclasses.field(default=None, metadata={"static": True})
+    wanted: Int32[Array, "R"] | None = None
+    """In the last block, where few tokens are wanted of it: which. Attention takes keys and values
+    from all tokens and leaves only these behind it; what comes after it is spared the others."""
 
     @property
-    def is_padding(self) -> Bool[Array, "T"]:
-        """Which tokens only pad the step: they come last."""
-        return jnp.arange(self.tokens.shape[0]) >= self.rows.num_tokens.sum()
+    def is_padding(self) -> Bool[Array, "n"]:
+        """Which of the tokens behind attention only pad the step: they come last."""
+        is_padding = jnp.arange(self.tokens.shape[0]) >= self.rows.num_tokens.sum()
+        return self.of_wanted(is_padding)
+
+    def of_wanted(self, x: Shaped[Array, "T ..."]) -> Shaped[Array, "n ..."]:
+        """Of tokens, those behind attention."""
+        return x if self.wanted is None else x[self.wanted]
 
     @property
     def placement(self) -> Placement:

@@ -64,8 +64,9 @@ class LatentAttention(nnx.Module):
         delta: Float[Array, "T D"],
         kv: LatentKV,
         step: StepInputs,
-    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LatentKV]:
-        """x + delta, what the layer makes of its norm, and the cache with the tokens in it."""
+    ) -> tuple[Float[Array, "n D"], Float[Array, "n D"], LatentKV]:
+        """x + delta, what the layer makes of its norm, and the cache with the tokens in it. Of the
+        tokens those that are wanted, if the step says which."""
         at = self.sizes.q_latent
         if at is None:
             x, normed = norm.after_add(x, delta, step.placement)
@@ -74,7 +75,8 @@ class LatentAttention(nnx.Module):
             x, low = self.down.after(norm, x, delta, step.placement)
             q, low = self.q_up(self.q_norm(low[:, :at]), step.placement), low[:, at:]
         attended, latents = self._shared_attend(q, low, kv.latents, step)
-        return x, self.out(attended, step.placement), LatentKV(latents)
+        h = self.out(step.of_wanted(attended), step.placement)
+        return step.of_wanted(x), h, LatentKV(latents)
 
     def _shared_attend(
         self,

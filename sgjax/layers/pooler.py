@@ -33,19 +33,24 @@ class Pooler(nnx.Module):
         has_bias = count and (head or pooling.is_sglangs)
         self.score_bias = Weight((count,), "Y") if has_bias else None
 
+    def tokens(self, step: StepInputs) -> Int32[Array, "R"] | None:
+        """Whose states are taken; None: all tokens'."""
+        match self.pooling.of:
+            case "mean":
+                return None
+            case "first":
+                return step.rows.starts[_rows_of(step.logit_rows, step.rows)]
+        return step.logit_rows
+
     def __call__(
-        self, norm: Norm, x: Float[Array, "T D"], delta: Float[Array, "T D"], step: StepInputs
+        self, norm: Norm, x: Float[Array, "n D"], delta: Float[Array, "n D"], step: StepInputs
     ) -> Float[Array, "R W"]:
-        """Of the text of each token whose result is wanted. Sums are x + delta, normed."""
+        """Of the text of each token whose result is wanted. Sums are x + delta, normed, of the
+        `tokens` that it takes."""
         placement = step.placement
+        pooled = norm.after_add(x, delta, placement)[1].astype(jnp.float32)
         if self.pooling.of == "mean":
-            states = norm.after_add(x, delta, placement)[1].astype(jnp.float32)
-            pooled = _means(states, step)
-        else:
-            at = step.logit_rows
-            if self.pooling.of == "first":
-                at = step.rows.starts[_rows_of(at, step.rows)]
-            pooled = norm.after_add(x[at], delta[at], placement)[1].astype(jnp.float32)
+            pooled = _means(pooled, step)
         if self.score is not None:
             return self._scores(pooled.astype(x.dtype), self.score, placement)
         if self.pooling.is_normalised:

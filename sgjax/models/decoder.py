@@ -54,13 +54,17 @@ class Decoder(nnx.Module):
         step = dataclasses.replace(step, placed=self.placement)
         x = constrain(self._embedded(step), "T D", mesh)
         h = constrain(jnp.zeros_like(x), "T D", mesh)
+        wanted = step.logit_rows if self.pooler is None else self.pooler.tokens(step)
         new_kv = []
         for layer, (graphdef, layer_kv) in enumerate(zip(self.block_graphdefs, kv, strict=True)):
+            if layer == len(kv) - 1 and wanted is not None and len(wanted) < len(x):
+                step = dataclasses.replace(step, wanted=wanted)
             x, h, layer_kv = _run_block(graphdef, blocks[layer], x, h, layer_kv, step)
             new_kv.append(layer_kv)
+        if wanted is not None and len(x) == len(step.tokens):  # the last block gives all
+            x, h = x[wanted], h[wanted]
         if self.pooler is not None:
             return self.pooler(self.norm, x, h, step), new_kv
-        x, h = x[step.logit_rows], h[step.logit_rows]
         head = self.embed if self.head is None else self.head
         return self._finished(head.logits_after(self.norm, x, h, self.placement)), new_kv
 

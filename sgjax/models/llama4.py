@@ -117,7 +117,7 @@ class Block(nnx.Module):
 
     def __call__(
         self, x: Float[Array, "T D"], h: Float[Array, "T D"], kv: LayerKV, step: StepInputs
-    ) -> tuple[Float[Array, "T D"], Float[Array, "T D"], LayerKV]:
+    ) -> tuple[Float[Array, "n D"], Float[Array, "n D"], LayerKV]:
         x, h, kv = self.attn(self.attn_norm, x, h, kv, step)
         x, h = self.mlp(self.mlp_norm, x, h, step)
         return x, h, kv

@@ -121,10 +121,13 @@ class Stepper:
         self, rows: list[tuple[str, np.ndarray]], *, only_decode: bool = False
     ) -> dict[str, np.ndarray]:
         """Computes the next tokens of some sequences; gives the logits of each of them."""
-        inputs, spans = self._pack(rows, MAX_ROWS if only_decode else MAX_TOKENS)
+        inputs, spans = self._pack(rows, MAX_ROWS if only_decode else MAX_TOKENS + 1)
+        if not only_decode:  # fewer logits than tokens, and in another order
+            inputs = dataclasses.replace(inputs, logit_rows=inputs.logit_rows[-2::-1])
         inputs = dataclasses.replace(inputs, only_decode=only_decode)
         logits, self.kv = self._forward(self.params, self.kv, inputs)
-        return {name: np.asarray(logits)[start:stop] for name, (start, stop) in spans.items()}
+        logits = np.asarray(logits) if only_decode else np.asarray(logits)[::-1]
+        return {name: logits[start:stop] for name, (start, stop) in spans.items()}
 
     def run(self, schedule: list[Step], tokens: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The logits of every token that a schedule computes."""

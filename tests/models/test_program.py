@@ -39,17 +39,20 @@ def config(published: dict[str, Any], **values: Any) -> ModelConfig:
     return find_family(hf.architecture).config(hf)
 
 
-def decode_step() -> StepInputs:
+def step_of(num_tokens: int) -> StepInputs:
+    """A step that decodes, or one that takes in prompts and wants a token of each row."""
+
     def ints(*shape: int) -> jax.Array:
         return jnp.zeros(shape, jnp.int32)
 
     rows = RaggedRows(ints(BATCH, 8), ints(BATCH), ints(BATCH), ints(BATCH), ints())
-    token = ints(BATCH)
-    return StepInputs(token, token, token, rows, token, page_size=16, only_decode=True)
+    token = ints(num_tokens)
+    options = {"page_size": 16, "only_decode": num_tokens == BATCH}
+    return StepInputs(token, token, token, rows, ints(BATCH), **options)
 
 
-def lowered(cfg: ModelConfig, tp: int) -> tuple[Any, int]:
-    """A decode step, and how many bytes of weights each device has."""
+def lowered(cfg: ModelConfig, tp: int, num_tokens: int = BATCH) -> tuple[Any, int]:
+    """A step, and how many bytes of weights each device has."""
     cfg, mesh = cfg.for_tp(tp), make_mesh(tp)
     family = find_family(cfg.architecture)
     graphdef, state = nnx.split(build(family, cfg, Placement(mesh, "reference")))
@@ -60,7 +63,7 @@ def lowered(cfg: ModelConfig, tp: int) -> tuple[Any, int]:
     num_bytes = sum(4 * np.prod(x.sharding.shard_shape(x.shape)) for x in shapes.values())
     params = nnx.to_pure_dict(nnx.from_flat_state(shapes))
     kv = init_kv(cfg, NUM_SLOTS, jnp.float32, mesh)
-    arrays, tree = jax.tree.flatten((kv, decode_step()))
+    arrays, tree = jax.tree.flatten((kv, step_of(num_tokens)))
 
     def step(params: Any, kv: list[jax.Array], inputs: list[jax.Array]) -> Any:
         """Of plain lists: `lower` puts descriptions in the place of arrays, which checks refuse."""
@@ -100,3 +103,17 @@ def test_a_block_is_lowered_once_for_each_kind_of_layer(published, values, kinds
     text = step.as_text()
     assert len(re.findall(r"func.func private @_run_block\w*\(", text)) == kinds
     assert len(re.findall(r"call @_run_block\w*\(", text)) == SMALL["num_hidden_layers"]
+
+
+@pytest.mark.parametrize("published", [LLAMA_3, QWEN_MOE])
+def test_behind_the_last_attention_are_only_the_tokens_that_are_wanted(published):
+    num_tokens = 64
+    step, _ = lowered(config(published), 1, num_tokens)
+    blocks = step.as_text().split("func.func private @")
+    of_all = [
+        len(re.findall(rf"dot_general.*-> tensor<{num_tokens}x", block))
+        for block in blocks
+        if block.startswith("_run_block")
+    ]
+    assert of_all[0] > 3
+    assert of_all[1:] == [1], "the last block's queries, keys and values"
