@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -138,6 +139,22 @@ class Stepper:
             for name, logits in self.step(rows).items():
                 found[name].append(logits)
         return {name: np.concatenate(logits) for name, logits in found.items() if logits}
+
+    def continue_greedily(
+        self, logits: dict[str, np.ndarray], count: int
+    ) -> dict[str, tuple[list[int], np.ndarray]]:
+        """The next tokens of sequences that have these logits last, each the likeliest, and the
+        logprobs of each."""
+        tokens: dict[str, list[int]] = {name: [] for name in logits}
+        logprobs: dict[str, list[np.ndarray]] = {name: [] for name in logits}
+        last = {name: of_all[-1] for name, of_all in logits.items()}
+        for _ in range(count):
+            for name, values in last.items():
+                tokens[name].append(int(values.argmax()))
+                logprobs[name].append(scipy.special.log_softmax(values))
+            stepped = self.step([(name, np.array(ids[-1:])) for name, ids in tokens.items()])
+            last = {name: of_token[0] for name, of_token in stepped.items()}
+        return {name: (tokens[name], np.stack(logprobs[name])) for name in logits}
 
     def _pack(
         self, rows: list[tuple[str, np.ndarray]], size: int

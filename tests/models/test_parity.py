@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 from transformers import DynamicCache, LlamaConfig, Phi3Config, PreTrainedModel
 
@@ -18,6 +19,7 @@ from tests.models.harness import SCHEDULE, Stepper, reference, reference_logits,
 pytestmark = pytest.mark.torch
 
 TOLERANCE = 1e-4
+NUM_GREEDY = 4
 
 CASES = cases.of_generators()
 FEATURES = [(name, feature) for name, case in CASES.items() for feature in case.without]
@@ -44,12 +46,20 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
 @pytest.mark.parametrize("tp", [1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_those_of_transformers_in_any_cut(name: str, tp: int, saved: Saved):
+    """And so are the tokens that follow, each the likeliest, and logprobs there."""
     folder, model = saved(name)
     tokens = sequences(SIZES["vocab_size"])
-    found = Stepper(folder, tp).run(SCHEDULE, tokens)
+    stepper = Stepper(folder, tp)
+    found = stepper.run(SCHEDULE, tokens)
+    followed = stepper.continue_greedily(found, NUM_GREEDY)
     for row, ids in tokens.items():
-        expected = reference_logits(model, ids)
+        greedy, logprobs = followed[row]
+        logits = reference_logits(model, np.append(ids, greedy))
+        expected, behind = logits[: len(ids)], logits[len(ids) - 1 : -1]
         np.testing.assert_allclose(found[row], expected, rtol=0, atol=TOLERANCE, err_msg=row)
+        assert greedy == behind.argmax(axis=-1).tolist(), row
+        expected = scipy.special.log_softmax(behind, axis=-1)
+        np.testing.assert_allclose(logprobs, expected, rtol=0, atol=TOLERANCE, err_msg=row)
 
 
 @pytest.mark.parametrize("name", [*moe.SPLIT_BY_EXPERT, "deepseek_v3"])
