@@ -274,6 +274,9 @@ def test_jumps_beside_free_requests_come_together_and_seldom(folder, monkeypatch
     engine = Lockstep(model_path=str(folder), **LIMITS)
     while engine.scheduler.pace is None:
         engine.engine.turn()  # until all is compiled there is none
+    grammar = LLMatcher.grammar_from_regex("((ab|10)forced text){4}")
+    engine.submit("before", BASE[:4], grammar=grammar, logprobs=False)  # it is compiled
+    engine.finish()
     batches = []
     launch = engine.setup.runner.launch
 
@@ -285,7 +288,6 @@ def test_jumps_beside_free_requests_come_together_and_seldom(folder, monkeypatch
     monkeypatch.setattr(Pace, "steps_a_jump", lambda *_, **__: 4)
     engine.submit("free", BASE[:4], max_new_tokens=60, ignore_eos=True, logprobs=False)
     engine.turn(4)
-    grammar = LLMatcher.grammar_from_regex("((ab|10)forced text){4}")
     for i in range(2):
         options = {"grammar": grammar, "logprobs": False, "max_new_tokens": 80}
         engine.submit(f"bound{i}", BASE[i : i + 4], **options)
