@@ -27,19 +27,37 @@ def route(
     chosen_by = scores if bias is None else scores + bias[None]
     if moe.num_groups > 1:
         chosen_by = _within_groups(chosen_by, moe)
-    weights, ids = jax.lax.top_k(chosen_by, moe.top_k)
+    weights, ids = _largest(chosen_by, moe.top_k)
     if bias is not None:
         weights = jnp.take_along_axis(scores, ids, axis=-1)
     if moe.renormalise:
         weights = weights / (weights.sum(-1, keepdims=True) + _LITTLE)
-    return ids.astype(jnp.int32), weights * moe.scale
+    return ids, weights * moe.scale
 
 
 def _within_groups(scores: Float32[Array, "T E"], moe: MoEConfig) -> Float32[Array, "T E"]:
     """The scores of experts of a token's best groups; the others' are out of the question."""
     T, groups = scores.shape[0], moe.num_groups
     grouped = scores.reshape(T, groups, -1)
-    of_group = jax.lax.top_k(grouped, _NUM_COUNTED[moe.group_score])[0].sum(-1)
-    _, best = jax.lax.top_k(of_group, moe.top_groups)
+    of_group = _largest(grouped, _NUM_COUNTED[moe.group_score])[0].sum(-1)
+    _, best = _largest(of_group, moe.top_groups)
     is_best = (best[:, :, None] == jnp.arange(groups)[None, None]).any(1)
     return jnp.where(is_best[:, :, None], grouped, -jnp.inf).reshape(scores.shape)
+
+
+def _largest(
+    x: Float32[Array, "*batch n"], k: int
+) -> tuple[Float32[Array, "*batch k"], Int32[Array, "*batch k"]]:
+    """What `jax.lax.top_k` gives, of few: by how many are larger than each. XLA would sort, and for
+    a GPU compile a sort of its own for each layer, which takes most of the time."""
+    n, batch = x.shape[-1], x.ndim - 1
+    this, other = x[..., :, None], x[..., None, :]
+    at, of_other = (jax.lax.broadcasted_iota(jnp.int32, (*x.shape, n), batch + i) for i in (0, 1))
+    is_before = (other > this) | ((other == this) & (of_other < at))
+    rank = is_before.sum(-1, dtype=jnp.int32)[..., None, :]
+    place, at = (
+        jax.lax.broadcasted_iota(jnp.int32, (*x.shape[:-1], k, n), batch + i) for i in (0, 1)
+    )
+    values = jnp.where(rank == place, other, 0).sum(-1)
+    ids = jnp.where(rank == place, at, 0).sum(-1, dtype=jnp.int32)
+    return values, jnp.minimum(ids, n - 1)  # what is no number has no rank of its own

@@ -98,6 +98,14 @@ def test_every_pair_is_in_one_block_of_its_expert(case, size):
     assert sorted(seen) == np.flatnonzero((flat >= 0) & (flat < case.E)).tolist()
 
 
+@pytest.mark.parametrize("n", [1, 700, 3000])
+def test_pairs_come_by_expert_and_else_in_their_order(n):
+    ids = np.random.default_rng(n).integers(-1, 9, (n, 1)).astype(np.int32)
+    here = np.where((ids >= 0) & (ids < 7), ids, 7).reshape(-1)
+    order = jax.jit(lambda ids: expert_blocks(ids, 7, 4).order)(ids)
+    np.testing.assert_array_equal(order, np.argsort(here, stable=True))
+
+
 def test_weights_of_experts_without_tokens_are_not_read():
     case = next(case for case in SMALL if case.routing == "one")
     inputs = make_inputs(case, 4, jnp.bfloat16)

@@ -55,6 +55,7 @@ def test_a_mixture_is_two_launches_that_copy_no_weights(model, T):
     case = model("", T)
     program = compiled(case)
     assert launches(program) == OURS
+    assert " sort(" not in program.as_text(), "a sort is compiled anew for each layer"
     pairs = T * case.top
     made = 2 * pairs * (case.X + case.D)
     assert program.memory_analysis().temp_size_in_bytes < 2 * made + 2**20

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -78,3 +79,17 @@ def test_scores_that_vanish_can_be_renormalised():
     moe = dataclasses.replace(PLAIN, scoring="sigmoid", renormalise=True)
     _, weights = route(jnp.full((1, 12), -1e4), moe)
     assert np.isfinite(np.asarray(weights)).all()
+
+
+def test_equal_scores_are_chosen_in_their_order_as_by_top_k():
+    logits = jnp.asarray(np.random.default_rng(1).integers(0, 3, (50, 12)), jnp.float32)
+    ids, weights = route(logits, PLAIN)
+    wanted, expected = jax.lax.top_k(jax.nn.softmax(logits), PLAIN.top_k)
+    np.testing.assert_array_equal(ids, expected)
+    np.testing.assert_array_equal(weights, wanted)
+
+
+def test_what_is_no_number_is_routed_to_experts_that_there_are():
+    logits = jnp.full((2, 12), jnp.nan).at[1, 3].set(1.0)
+    ids, _ = route(logits, PLAIN)
+    assert ((ids >= 0) & (ids < PLAIN.num_experts)).all()

@@ -9,6 +9,9 @@ from jaxtyping import Array, Int32
 
 from sgjax.kernels_pallas.tiles import next_power_of_two
 
+_FEW_PAIRS = 1024
+"""Each of so many is compared with each for less than it takes to add up columns of them."""
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +32,10 @@ def expert_blocks(ids: Int32[Array, "T k"], num_experts: int, size: int) -> Bloc
     """The blocks of at most `size` pairs, by expert. Their number is static: the most that so many
     pairs can need."""
     flat = jnp.where((ids >= 0) & (ids < num_experts), ids, num_experts).reshape(-1)
-    order = jnp.argsort(flat, stable=True).astype(jnp.int32)
-    counts = jnp.sum(flat[:, None] == jnp.arange(num_experts)[None], axis=0, dtype=jnp.int32)
+    order, counts, starts = _sorted(flat, num_experts + 1)
+    counts, starts = counts[:num_experts], starts[:num_experts]
     needed = (counts + size - 1) // size
-    ends, starts = jnp.cumsum(needed), jnp.cumsum(counts) - counts
+    ends = jnp.cumsum(needed)
     block = jnp.arange(most_blocks(flat.size, num_experts, size))
     expert = jnp.minimum(jnp.sum(ends[None, :] <= block[:, None], axis=1), num_experts - 1)
     skipped = (block - ends[expert] + needed[expert]) * size
@@ -43,6 +46,27 @@ def expert_blocks(ids: Int32[Array, "T k"], num_experts: int, size: int) -> Bloc
         first=(starts[expert] + skipped).astype(jnp.int32),
         count=count.astype(jnp.int32),
     )
+
+
+def _sorted(
+    keys: Int32[Array, "n"], num_keys: int
+) -> tuple[Int32[Array, "n"], Int32[Array, "keys"], Int32[Array, "keys"]]:
+    """Keys below `num_keys` in their order (equal ones as they come), and of each key how many
+    there are and where they begin. Counted: XLA would compile a sort for each layer of a model,
+    which takes most of the time."""
+    n = keys.size
+    is_key = keys[:, None] == jnp.arange(num_keys)[None]
+    counts = jnp.sum(is_key, axis=0, dtype=jnp.int32)
+    starts = jnp.cumsum(counts) - counts
+    at = jnp.arange(n, dtype=jnp.int32)
+    if n <= _FEW_PAIRS:
+        is_before = (keys[None, :] == keys[:, None]) & (at[None, :] < at[:, None])
+        num_before = jnp.sum(is_before, axis=1, dtype=jnp.int32)
+    else:
+        up_to = jnp.cumsum(is_key, axis=0, dtype=jnp.int32)
+        num_before = jnp.take_along_axis(up_to, keys[:, None], axis=1)[:, 0] - 1
+    order = jnp.zeros_like(at).at[starts[keys] + num_before].set(at, unique_indices=True)
+    return order, counts, starts
 
 
 def most_blocks(num_pairs: int, num_experts: int, size: int) -> int:
