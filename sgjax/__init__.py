@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         unconditional_likelihood_normalized as unconditional_likelihood_normalized,
     )
     from sgjax.lang.runtime import Runtime as Runtime
+    from sgjax.lang.state import ProgramState as ProgramState
     from sgjax.lang.switches import global_config as global_config
     from sgjax.sampling_params import SamplingParams as SamplingParams
 
@@ -83,6 +84,7 @@ _NAMES = {
         "unconditional_likelihood_normalized",
     ],
     "sgjax.lang.runtime": ["Runtime"],
+    "sgjax.lang.state": ["ProgramState"],
     "sgjax.lang.switches": ["global_config"],
     "sgjax.sampling_params": ["SamplingParams"],
 }
@@ -91,10 +93,12 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'sgjax' has no attribute {name!r}")
+if not TYPE_CHECKING:  # else a type checker takes any name for one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        raise AttributeError(f"module 'sgjax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

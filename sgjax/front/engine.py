@@ -70,9 +70,13 @@ class Engine:
         """Where its coroutines run."""
         return self._thread
 
-    @functools.cached_property
+    @property
     def backend(self) -> "EngineBackend":
         """For programs of the language (`sgjax.function`)."""
+        return self._backend
+
+    @functools.cached_property
+    def _backend(self) -> "EngineBackend":
         from sgjax.lang.backends.engine import EngineBackend  # the language is not always wanted
 
         return EngineBackend(self)

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from sgjax.errors import InvalidProgram
 from sgjax.lang import defaults
+from sgjax.lang.backends.contract import AnyBackend
 from sgjax.lang.choices import ChoicesMethod, token_length_normalized
 from sgjax.lang.expressions import (
     Appendable,
@@ -258,17 +259,17 @@ def assistant_end() -> Expression:
     return RoleEnd("assistant")
 
 
-def set_default_backend(backend: Any) -> None:
+def set_default_backend(backend: AnyBackend) -> None:
     """Programs that name no backend run on this one."""
     defaults.set_default_backend(backend)
 
 
-def flush_cache(backend: Any = None) -> bool:
+def flush_cache(backend: AnyBackend | None = None) -> bool:
     """Empties the backend's prefix cache; False while requests are under way."""
     return defaults.backend_or_default(backend).flush_cache()
 
 
-def get_server_info(backend: Any = None) -> dict[str, Any]:
+def get_server_info(backend: AnyBackend | None = None) -> dict[str, Any]:
     """What the backend says of itself."""
     return defaults.backend_or_default(backend).get_server_info()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sgjax.errors import InvalidProgram
-from sgjax.lang.backends.contract import Backend
+from sgjax.lang.backends.contract import AnyBackend, Backend
 
 _default: Backend | None = None
 
@@ -24,13 +24,13 @@ def as_backend(value: Any) -> Backend:
     )
 
 
-def set_default_backend(backend: Any) -> None:
+def set_default_backend(backend: AnyBackend) -> None:
     """Programs that name no backend run on this one."""
     global _default
     _default = as_backend(backend)
 
 
-def backend_or_default(backend: Any) -> Backend:
+def backend_or_default(backend: AnyBackend | None) -> Backend:
     """Raises InvalidProgram where there is none."""
     if backend is not None:
         return as_backend(backend)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sgjax.errors import InvalidProgram
-from sgjax.lang.backends.contract import Backend
+from sgjax.lang.backends.contract import AnyBackend, Backend
 from sgjax.lang.defaults import backend_or_default
 from sgjax.lang.executor import Executor
 from sgjax.lang.expressions import check_count, check_stop, said
@@ -82,7 +82,7 @@ class Function:
         top_logprobs_num: int | None = None,
         return_text_in_logprobs: bool | None = None,
         stream: bool = False,
-        backend: Any = None,
+        backend: AnyBackend | None = None,
         **kwargs: Any,
     ) -> ProgramState:
         """Runs the program. Its calls may still be under way: reading a variable waits.
@@ -124,7 +124,7 @@ class Function:
         logprob_start_len: int | None = None,
         top_logprobs_num: int | None = None,
         return_text_in_logprobs: bool | None = None,
-        backend: Any = None,
+        backend: AnyBackend | None = None,
         num_threads: int | str = "auto",
         progress_bar: bool = False,
     ) -> list[ProgramState]:
@@ -155,14 +155,14 @@ class Function:
         run_all(runs, count, has_bar=progress_bar)
         return [run.state for run in runs]
 
-    def trace(self, *, backend: Any = None, **kwargs: Any) -> str:
+    def trace(self, *, backend: AnyBackend | None = None, **kwargs: Any) -> str:
         """The text that it begins with, before it looks at an argument that is not given here."""
         found = backend_or_default(backend)
         free = {name: Argument(name) for name in self._signature.required}
         arguments = self._signature.arrange({**free, **self.bind_arguments, **kwargs})
         return traced_prefix(self._signature.call, arguments, found.chat_template)
 
-    def cache(self, backend: Any = None) -> str:
+    def cache(self, backend: AnyBackend | None = None) -> str:
         """Computes what all runs begin with, so that they find it in the prefix cache."""
         found = backend_or_default(backend)
         prefix = self.trace(backend=found)

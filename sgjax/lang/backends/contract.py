@@ -107,6 +107,16 @@ class Backend(Protocol):
         ...
 
 
+class HasBackend(Protocol):
+    """What stands for a backend where one is named: an Engine, a Runtime."""
+
+    @property
+    def backend(self) -> Backend: ...
+
+
+AnyBackend = Backend | HasBackend
+
+
 class TurnBackend(Protocol):
     """A backend that is asked for an assistant's message as a whole: once it has ended, or once the
     program wants to know something that is in it."""

@@ -47,10 +47,14 @@ class EngineBackend:
     def reads(self) -> frozenset[str]:
         return frozenset()
 
-    @functools.cached_property
+    @property
     def chat_template(self) -> ChatTemplate:
         """As the checkpoint's template has it; where that cannot be taken apart, by the model's
         name."""
+        return self._chat_template
+
+    @functools.cached_property
+    def _chat_template(self) -> ChatTemplate:
         path = self._engine.config.model_path
         template = chat_template_of(self._engine.config)
         if template is not None:

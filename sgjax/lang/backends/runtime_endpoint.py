@@ -63,13 +63,21 @@ class RuntimeEndpoint:
         self._model = self._ask_model()
         self._template_name = chat_template_name
 
-    @functools.cached_property
+    @property
     def loop(self) -> LoopThread:
-        return LoopThread("sgjax-endpoint")
+        return self._loop
 
     @functools.cached_property
+    def _loop(self) -> LoopThread:
+        return LoopThread("sgjax-endpoint")
+
+    @property
     def chat_template(self) -> ChatTemplate:
         """As the server has it; where it does not tell, by the model's name."""
+        return self._chat_template
+
+    @functools.cached_property
+    def _chat_template(self) -> ChatTemplate:
         path = self._model["model_path"]
         if self._template_name is not None:
             return get_chat_template(self._template_name)
@@ -172,7 +180,7 @@ class RuntimeEndpoint:
 
     def shutdown(self) -> None:
         """Gives up what is under way; the server goes on. May be called twice."""
-        if "loop" not in self.__dict__ or self.loop.loop.is_closed():
+        if "_loop" not in self.__dict__ or self.loop.loop.is_closed():
             return
         if "_client" in self.__dict__:
             self.loop.run(self._client.aclose())
