@@ -50,6 +50,7 @@ def _largest(
 ) -> tuple[Float32[Array, "*batch k"], Int32[Array, "*batch k"]]:
     """What `jax.lax.top_k` gives, of few: by how many are larger than each. XLA would sort, and for
     a GPU compile a sort of its own for each layer, which takes most of the time."""
+    x = jax.lax.optimization_barrier(x)  # computed twice, a number might not equal itself
     n, batch = x.shape[-1], x.ndim - 1
     this, other = x[..., :, None], x[..., None, :]
     at, of_other = (jax.lax.broadcasted_iota(jnp.int32, (*x.shape, n), batch + i) for i in (0, 1))

@@ -61,11 +61,12 @@ def _sorted(
     at = jnp.arange(n, dtype=jnp.int32)
     if n <= _FEW_PAIRS:
         is_before = (keys[None, :] == keys[:, None]) & (at[None, :] < at[:, None])
-        num_before = jnp.sum(is_before, axis=1, dtype=jnp.int32)
+        place = starts[keys] + jnp.sum(is_before, axis=1, dtype=jnp.int32)
+        order = jnp.sum(jnp.where(place[None, :] == at[:, None], at[None, :], 0), axis=1)
     else:
         up_to = jnp.cumsum(is_key, axis=0, dtype=jnp.int32)
-        num_before = jnp.take_along_axis(up_to, keys[:, None], axis=1)[:, 0] - 1
-    order = jnp.zeros_like(at).at[starts[keys] + num_before].set(at, unique_indices=True)
+        place = starts[keys] + jnp.take_along_axis(up_to, keys[:, None], axis=1)[:, 0] - 1
+        order = jnp.zeros_like(at).at[place].set(at, unique_indices=True)
     return order, counts, starts
 
 
