@@ -191,7 +191,8 @@ class StepPrograms:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def _products(self) -> Iterator[Untraced]:
-        sizes = sorted({bucket.num_tokens for bucket in self.buckets}, reverse=True)
+        counts = {n for bucket in self.buckets for n in (bucket.num_tokens, bucket.num_logits)}
+        sizes = sorted(counts, reverse=True)  # behind the last attention are as many as logits
         for i, (function, given) in enumerate(self.model.products_apart(sizes)):
             yield Untraced(("product", i), function, jax.tree.map(_abstract, given))
 
