@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
+from sgjax.kernels_pallas.block_sizes import device_kind
 from sgjax.models.family import MoEConfig
 
 _SCORES = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
@@ -48,8 +49,18 @@ def _within_groups(scores: Float32[Array, "T E"], moe: MoEConfig) -> Float32[Arr
 def _largest(
     x: Float32[Array, "*batch n"], k: int
 ) -> tuple[Float32[Array, "*batch k"], Int32[Array, "*batch k"]]:
-    """What `jax.lax.top_k` gives, of few: by how many are larger than each. XLA would sort, and for
-    a GPU compile a sort of its own for each layer, which takes most of the time."""
+    """The k largest, and where they are; of equal ones the first."""
+    if device_kind() is None:
+        values, ids = jax.lax.top_k(x, k)
+        return values, ids.astype(jnp.int32)
+    return largest_by_rank(x, k)
+
+
+def largest_by_rank(
+    x: Float32[Array, "*batch n"], k: int
+) -> tuple[Float32[Array, "*batch k"], Int32[Array, "*batch k"]]:
+    """What `jax.lax.top_k` gives, of few: by how many are larger than each. For a GPU XLA would
+    compile a sort for each layer anew, which takes half of the time."""
     x = jax.lax.optimization_barrier(x)  # computed twice, a number might not equal itself
     n, batch = x.shape[-1], x.ndim - 1
     this, other = x[..., :, None], x[..., None, :]

@@ -22,7 +22,10 @@ def products_apart(graphdef: nnx.GraphDef, params: Params, sizes: Iterable[int])
     model = nnx.merge(graphdef, params)
     placement = model.placement
     maps = {
-        (module.weight.shape, module.weight.axes, module.activation): (path, module)
+        (module.weight.shape, module.weight.axes, module.bias is None, module.activation): (
+            path,
+            module,
+        )
         for path, module in nnx.iter_modules(model)
         if isinstance(module, Einsum)
     }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sgjax.layers.routing import route
+from sgjax.layers.routing import largest_by_rank, route
 from sgjax.models.family import MoEConfig
 
 PLAIN = MoEConfig(num_experts=12, top_k=3, d_expert=8)
@@ -81,15 +81,18 @@ def test_scores_that_vanish_can_be_renormalised():
     assert np.isfinite(np.asarray(weights)).all()
 
 
-def test_equal_scores_are_chosen_in_their_order_as_by_top_k():
-    logits = jnp.asarray(np.random.default_rng(1).integers(0, 3, (50, 12)), jnp.float32)
-    ids, weights = route(logits, PLAIN)
-    wanted, expected = jax.lax.top_k(jax.nn.softmax(logits), PLAIN.top_k)
-    np.testing.assert_array_equal(ids, expected)
-    np.testing.assert_array_equal(weights, wanted)
+@pytest.mark.parametrize("shape", [(50, 12), (3, 4, 6), (1, 1)])
+@pytest.mark.parametrize("k", [1, 4])
+def test_what_ranks_give_is_top_k(shape, k):
+    k = min(k, shape[-1])
+    random = np.random.default_rng(1)
+    for x in (random.integers(-1, 2, shape), random.normal(size=shape)):
+        x = jnp.asarray(np.where(x == 1, -np.inf, x), jnp.float32)
+        for found, wanted in zip(largest_by_rank(x, k), jax.lax.top_k(x, k), strict=True):
+            np.testing.assert_array_equal(found, wanted)
 
 
-def test_what_is_no_number_is_routed_to_experts_that_there_are():
-    logits = jnp.full((2, 12), jnp.nan).at[1, 3].set(1.0)
-    ids, _ = route(logits, PLAIN)
-    assert ((ids >= 0) & (ids < PLAIN.num_experts)).all()
+def test_what_is_no_number_is_somewhere_all_the_same():
+    x = jnp.full((2, 12), jnp.nan).at[1, 3].set(1.0)
+    _, ids = largest_by_rank(x, 3)
+    assert ((ids >= 0) & (ids < 12)).all()

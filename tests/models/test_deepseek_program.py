@@ -108,6 +108,7 @@ def test_on_a_gpu_nor_is_it(config, num_rows, max_temp, tp):
     assert memory.alias_size_in_bytes == cache_bytes
     assert memory.temp_size_in_bytes < max_temp
     assert not re.search(r"(copy|transpose)\(%params", text)
+    assert " sort(" not in text, "each layer's is compiled anew"
     if config is V3:
         layer, end = (FEW, FEW_END) if num_rows == 1 else (MANY, MANY_END)
         assert launches(text) == layer * 2 + end
