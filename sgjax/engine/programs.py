@@ -70,10 +70,10 @@ class Programs:
 
     One thread traces and lowers (that is Python), `num_threads` compile (that is not). It goes from
     the first to the last, and `helpers` the other way: what one of these has traced, it takes at
-    once, and waits for none of them. What the
-    compiler measures on the device it measures in one thread, so that nothing is measured beside
-    something else; of programs that measure the same, the first does, and the others find what it
-    found. What comes first is compiled when anything else begins to be.
+    once, and waits for none of them. What the compiler measures on the device it measures in one
+    thread, so that nothing is measured beside something else; of programs that measure the same,
+    the first does, and the others find what it found. Before anything else is compiled, what comes
+    first has been.
     """
 
     def __init__(

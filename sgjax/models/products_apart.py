@@ -21,15 +21,12 @@ def products_apart(graphdef: nnx.GraphDef, params: Params, sizes: Iterable[int])
     """One of each kind, in steps of these numbers of tokens."""
     model = nnx.merge(graphdef, params)
     placement = model.placement
-    maps = {
-        (module.weight.shape, module.weight.axes, module.bias is None, module.activation): (
-            path,
-            module,
-        )
-        for path, module in nnx.iter_modules(model)
-        if isinstance(module, Einsum)
+    maps = [(path, map_) for path, map_ in nnx.iter_modules(model) if isinstance(map_, Einsum)]
+    kinds = {
+        (of.weight.shape, of.weight.axes, of.bias is None, of.activation): (path, of)
+        for path, of in maps
     }
-    for path, module in maps.values():
+    for path, module in kinds.values():
         own: Any = params
         for name in path:
             own = own[name]
