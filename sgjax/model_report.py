@@ -17,7 +17,7 @@ from sgjax.models import FAMILIES, generator_of, read_model_config
 from sgjax.models.family import Family, ModelConfig
 from sgjax.sharding.mesh import Placement, mesh_without_devices
 from sgjax.weights.hub import model_folder
-from sgjax.weights.load import abstract_model, check_checkpoint
+from sgjax.weights.load import abstract_model, bytes_per_device, check_checkpoint
 
 _GIB = 2**30
 _DTYPES = {"auto": "bfloat16", "float": "float32", "half": "float16"}
@@ -83,11 +83,7 @@ def _devices(
     config: ServeConfig,
     device_memory: int | None,
 ) -> Iterator[str]:
-    shards = [
-        jax.ShapeDtypeStruct(weight.sharding.shard_shape(weight.shape), weight.dtype)
-        for weight in weights
-    ]
-    held = _bytes(shards)
+    held = bytes_per_device(weights)
     per_token = kv_bytes_per_token(cfg, dtype, tp=mesh.size)
     yield f"a device        of {mesh.size}: weights {_gib(held)}, cache {per_token:,} bytes a token"
     memory, whose = device_memory or _memory(), "given" if device_memory else "of this machine"

@@ -120,7 +120,7 @@ class Steps:
             state = self._state
             del logits  # as in the engine: so that the next may lie where this one lay
             logits, kv, tables = program(
-                self._runner.params, state.kv, state.tables, state.last_tokens, state.inbox
+                self._runner.weights, state.kv, state.tables, state.last_tokens, state.inbox
             )
             self._state = dataclasses.replace(state, kv=kv, tables=tables)
         launched = time.perf_counter() - begin
@@ -148,7 +148,9 @@ def main() -> None:
             context_length=options.context_length,
             max_total_tokens=options.max_total_tokens,
         )
-        steps = Steps(prepare(config, lambda _: None).runner)
+        runner = prepare(config, lambda _: None).runner
+        runner.load()
+        steps = Steps(runner)
     batches = [decoding(int(n), options.context) for n in filter(None, options.decode.split(","))]
     batches += [prompts(int(n)) for n in filter(None, options.prompts.split(","))]
     print(f"{'way':12} {'program':44} compile s   step ms   host ms")

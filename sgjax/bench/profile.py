@@ -44,6 +44,7 @@ class HandTurned:
         self._watchdog = Watchdog(600, print)
         self._engine = Engine(config, self._setup, self._inbox, self._take, self._watchdog)
         runner = self._setup.runner
+        runner.load()
         wanted = [b for b in runner.blueprint.buckets if b.num_tokens in sizes and not b.shared]
         keys: set[Key] = set(runner.blueprint.serving_keys)
         for bucket in wanted:

@@ -21,7 +21,7 @@ _TRACER = "sgjax-trace"
 
 class Spent:
     """Seconds by kind, of the engine's threads for programs. Compiling includes loading; preparing
-    is all before the first program is traced: imports, devices, weights, the cache."""
+    is all before the first program is traced: imports, devices, files' headers."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()

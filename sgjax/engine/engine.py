@@ -121,10 +121,12 @@ class Engine:
             self.close(wait=wait)
 
     def start(self) -> None:
-        """Compiles what serving needs, and says that it serves."""
+        """Loads the weights, compiles what serving needs meanwhile, and says that it serves."""
         programs = self._runner.programs
+        begun = programs.begin(self._runner.serving_keys)
+        self._runner.load()
         with self._watchdog.phase("compile"):
-            programs.compile_all(self._runner.serving_keys, self._on_compiled)
+            programs.finish(begun, self._on_compiled)
         self._compiles = CompileCounter()
         self._send([Serving(self._info)])
 

@@ -91,6 +91,8 @@ class Programs:
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="sgjax-measure")
+        self._is_calm = threading.Event()
+        self._is_calm.set()
         self._asked: set[Hashable] = set()
         self._measured: dict[Hashable, Future[None]] = {}
         self._foremost: list[Future[None]] = []
@@ -127,16 +129,24 @@ class Programs:
 
         Where there are threads to spare, the rest begins while what is first compiles.
         """
+        self.finish(self.begin(first), on_done)
+
+    def begin(self, first: Iterable[Key]) -> Begun:
+        """The first half of `compile_all`: returns at once. Until `finish` nothing is measured, so
+        the device may be busy."""
+        self._is_calm.clear()
         foremost = [key for key, source in self._sources.items() if source.compilation.comes_first]
         begun = self._begin([*foremost, *first])
-        rest = self._in_order(key for key in self._sources if key not in begun)
-        self._helpers.start(rest)
-        if self._num_threads < ENOUGH_THREADS:
-            _wait(begun, on_done)
-        self._futures = [self._tracing.submit(self._trace_next, rest) for _ in range(len(rest))]
-        self._tracing.submit(self._end_tracing)
         if self._num_threads >= ENOUGH_THREADS:
-            _wait(begun, on_done)
+            self._begin_rest(begun)
+        return begun
+
+    def finish(self, begun: Begun, on_done: OnDone) -> None:
+        """The other half, which waits."""
+        self._is_calm.set()
+        _wait(begun, on_done)
+        if self._num_threads < ENOUGH_THREADS:
+            self._begin_rest(begun)
 
     def failure(self) -> BaseException | None:
         """What went wrong in the background, if anything did."""
@@ -150,11 +160,18 @@ class Programs:
 
     def close(self, *, wait: bool) -> None:
         """Gives up what has not begun, and may wait for what has, and keep it."""
+        self._is_calm.set()
         for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
         self._helpers.close()
         if wait:
             self._keep()
+
+    def _begin_rest(self, begun: Begun) -> None:
+        rest = self._in_order(key for key in self._sources if key not in begun)
+        self._helpers.start(rest)
+        self._futures = [self._tracing.submit(self._trace_next, rest) for _ in range(len(rest))]
+        self._tracing.submit(self._end_tracing)
 
     def _begin(self, keys: Iterable[Key]) -> Begun:
         return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}
@@ -226,6 +243,8 @@ class Programs:
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
         compilation = self._sources[key].compilation
+        if compilation.measures is not None:
+            self._is_calm.wait()
         if not compilation.comes_first:
             for before in self._foremost:  # all have a thread, or are before this in their queue
                 before.exception()  # waits, also for one that fails

@@ -70,6 +70,7 @@ class ModelRunner:
     def __init__(
         self,
         blueprint: StepPrograms,
+        weights: Callable[[], Any],
         platform: str,
         *,
         traces: Traces,
@@ -77,16 +78,19 @@ class ModelRunner:
         has_graphs: bool,
         helpers: Helpers = ALONE,
     ):
+        """`weights` gives what `blueprint.model.params` are without values: see `load`."""
         self.blueprint = blueprint
+        self._read_weights = weights
         self._model = blueprint.model
         self._shape = blueprint.shape
         self._buckets = blueprint.buckets
         self._params = SampleParams(blueprint.shape.num_slots)
-        is_gpu = platform == "gpu"
-        self._cold = set(self._buckets) if is_gpu else set()
+        self._is_gpu = platform == "gpu"
+        self._cold = set(self._buckets) if self._is_gpu else set()
         """Buckets whose program has never run, where that matters: see `warm_up`."""
-        self._state = blueprint.new_state()
-        self._places = blueprint.make_places() if is_gpu else []
+        self._weights: Any
+        self._state: DeviceState
+        self._places: list[Array]
         compilation = functools.partial(
             of_forward, platform=platform, tp_size=blueprint.mesh.size, has_graphs=has_graphs
         )
@@ -96,10 +100,17 @@ class ModelRunner:
         }
         self.programs = Programs(sources, num_compile_threads, traces.write, helpers)
 
+    def load(self) -> None:
+        """Loads the weights and makes the state beside them, once, before the first step. Programs
+        may be compiled meanwhile."""
+        self._weights = self._read_weights()
+        self._state = self.blueprint.new_state()
+        self._places = self.blueprint.make_places() if self._is_gpu else []
+
     @property
-    def params(self) -> Any:
-        """The model's weights."""
-        return self._model.params
+    def weights(self) -> Any:
+        """The model's parameters."""
+        return self._weights
 
     @property
     def state(self) -> DeviceState:
@@ -208,7 +219,7 @@ class ModelRunner:
         self._load(batch, bucket)
         state = self._state
         logits, kv, tables = self.programs["forward", bucket](
-            self._model.params, state.kv, state.tables, state.last_tokens, state.inbox
+            self._weights, state.kv, state.tables, state.last_tokens, state.inbox
         )
         self._state = dataclasses.replace(state, kv=kv, tables=tables)
         return logits

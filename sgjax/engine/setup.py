@@ -35,7 +35,7 @@ from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.text import load_tokenizer
 from sgjax.weights.generation_config import read_generation_config
 from sgjax.weights.hub import model_folder, tokenizer_folder
-from sgjax.weights.load import load_model
+from sgjax.weights.load import bytes_per_device, open_model
 
 _DTYPES = {
     "float32": jnp.float32,
@@ -64,7 +64,7 @@ class Setup:
 
 
 def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Setup:
-    """Loads the model and makes the parts. Nothing is compiled yet but the cache's initialiser.
+    """Makes the parts. Nothing is compiled yet, and the weights are not loaded: `runner.load` does.
 
     Raises:
         ConfigError: for options that do not fit the model or the devices, and damaged checkpoints.
@@ -81,16 +81,16 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     )
     cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     dtype = _dtype(config, devices[0])
-    graphdef, params = load_model(
+    unloaded = open_model(
         folder,
         family,
         cfg,
         Placement(mesh, _attention(config)),
         dtype=dtype,
         load_format=config.load_format,
-        on_progress=lambda done, total, name: on_progress(Progress("load", done, total, name)),
     )
-    shape = _cache_shape(config, cfg, dtype, devices)
+    graphdef, params = unloaded.graphdef, unloaded.params
+    shape = _cache_shape(config, cfg, dtype, bytes_per_device(jax.tree.leaves(params)), devices)
     max_tokens = sizing.max_step_tokens(config, cfg.context_length, devices[0])
     if cfg.needs_whole_texts:
         max_tokens = max(max_tokens, cfg.context_length)
@@ -103,6 +103,7 @@ def prepare(config: ServeConfig, on_progress: Callable[[Progress], None]) -> Set
     traces = Traces.of_model(traces_folder, mesh, graphdef, cfg, shape, buckets)
     runner = ModelRunner(
         blueprint,
+        lambda: unloaded.load(lambda *news: on_progress(Progress("load", *news))),
         devices[0].platform,
         traces=traces,
         num_compile_threads=_num_threads(),
@@ -199,11 +200,16 @@ def _pace(config: ServeConfig, cfg: ModelConfig, buckets: list[Bucket]) -> Pace 
 
 
 def _cache_shape(
-    config: ServeConfig, cfg: ModelConfig, dtype: jnp.dtype, devices: list[jax.Device]
+    config: ServeConfig,
+    cfg: ModelConfig,
+    dtype: jnp.dtype,
+    weight_bytes: int,
+    devices: list[jax.Device],
 ) -> CacheShape:
     num_pages = sizing.num_pages(
         config,
         bytes_per_token=kv_bytes_per_token(cfg, dtype, tp=len(devices)),
+        weight_bytes=weight_bytes,
         context_length=cfg.context_length,
         devices=devices,
     )

@@ -47,17 +47,24 @@ def max_step_tokens(config: ServeConfig, context_length: int, device: jax.Device
 
 
 def num_pages(
-    config: ServeConfig, *, bytes_per_token: int, context_length: int, devices: list[jax.Device]
+    config: ServeConfig,
+    *,
+    bytes_per_token: int,
+    weight_bytes: int,
+    context_length: int,
+    devices: list[jax.Device],
 ) -> int:
-    """Pages of the cache: as asked for, or as many as fit beside the weights, which are loaded.
+    """Pages of the cache: as asked for, or as many as fit beside the weights, which are not loaded
+    yet.
 
-    `bytes_per_token` is of one device. What memory decides is rounded down to a coarse grid, so
-    that two starts on one machine make the same programs (the number is in every shape).
+    Both numbers of bytes are of one device. What memory decides is rounded down to a coarse grid,
+    so that two starts on one machine make the same programs (the number is in every shape).
 
     Raises:
         ConfigError: where there is no room for a single page, or less than what was asked for.
     """
-    room = _tokens_that_fit(config, bytes_per_token, context_length, devices) // config.page_size
+    fitting = _tokens_that_fit(config, bytes_per_token, weight_bytes, context_length, devices)
+    room = fitting // config.page_size
     if config.max_total_tokens is not None:
         wanted = -(-config.max_total_tokens // config.page_size)
         if wanted > room and devices[0].platform != "cpu":
@@ -87,14 +94,19 @@ def memory_share(config: ServeConfig, num_devices: int) -> float:
 
 
 def _tokens_that_fit(
-    config: ServeConfig, bytes_per_token: int, context_length: int, devices: list[jax.Device]
+    config: ServeConfig,
+    bytes_per_token: int,
+    weight_bytes: int,
+    context_length: int,
+    devices: list[jax.Device],
 ) -> int:
     if devices[0].platform == "cpu":
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         fitting = int(memory * (config.mem_fraction_static or _CPU_SHARE)) // bytes_per_token
         return min(fitting, max(_CPU_TOKENS, context_length + config.page_size))
     of_limit = memory_share(config, len(devices)) / allocator_share(len(devices))
-    return min(_free_bytes(device, of_limit) for device in devices) // bytes_per_token
+    free = min(_free_bytes(device, of_limit) for device in devices)
+    return max(free - weight_bytes, 0) // bytes_per_token
 
 
 def _free_bytes(device: jax.Device, of_limit: float) -> int:

@@ -37,7 +37,7 @@ class Model:
 
     forward: Callable[..., Any]
     params: Any
-    """Without values, programs can be traced for them."""
+    """Without values: programs are traced for them."""
     kv: Callable[[int], list[LayerCache]]
     """Keys and values of so many tokens, without values."""
     vocab_size: int

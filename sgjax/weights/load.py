@@ -1,7 +1,9 @@
 """Loads a checkpoint, slice by slice, straight into the shards of a model."""
 
 import concurrent.futures
+import dataclasses
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -33,7 +35,27 @@ NUM_READERS = 8
 """Parameters in the making at a time; the host holds one shard of each."""
 
 
-def load_model(
+@dataclasses.dataclass(frozen=True)
+class Unloaded:
+    """A model whose weights lie in its files still, or are random and not drawn yet."""
+
+    graphdef: nnx.GraphDef
+    params: Params
+    """Without values."""
+    _paths: list[Any]
+    _arrays: Callable[[OnProgress], Iterable[jax.Array]]
+
+    def load(self, on_progress: OnProgress | None = None) -> Params:
+        """The weights: nested dicts of arrays, sharded over the mesh.
+
+        Raises:
+            CheckpointError: where a file is damaged.
+        """
+        arrays = self._arrays(on_progress or (lambda done, total, detail: None))
+        return traverse_util.unflatten_dict(dict(zip(self._paths, arrays, strict=True)))
+
+
+def open_model(
     model_dir: str | Path,
     family: Family,
     cfg: ModelConfig,
@@ -41,9 +63,8 @@ def load_model(
     *,
     dtype: Any,
     load_format: str = "auto",
-    on_progress: OnProgress | None = None,
-) -> tuple[nnx.GraphDef, Params]:
-    """A model with its weights: what it is, and nested dicts of arrays, sharded over the mesh.
+) -> Unloaded:
+    """A model that can be loaded: its files' headers were read and say what they should.
 
     `cfg` is `for_tp` of the mesh's size. With load_format "dummy" weights are random and no file is
     opened. Numbers are cast to `dtype`, whatever the files hold.
@@ -52,31 +73,59 @@ def load_model(
         CheckpointError: where files are missing or damaged, or tensors are missing, unknown, there
             twice, or of another shape.
     """
-    graphdef, state = nnx.split(build(family, cfg, placement))
-    weights = dict(nnx.to_flat_state(state))
-    report = on_progress or (lambda done, total, detail: None)
+    graphdef, weights = _weights(family, cfg, placement)
     if load_format == "dummy":
-        arrays = _random(weights, placement, dtype, report)
+        arrays = functools.partial(_random, weights, placement, dtype)
     else:
-        checkpoint = _checkpoint(model_dir, family, cfg, placement)
+        checkpoint = _checkpoint(model_dir, family, cfg, weights)
         checkpoint.check()
-        arrays = checkpoint.load(placement, dtype, report)
-    return graphdef, traverse_util.unflatten_dict(dict(zip(weights, arrays, strict=True)))
+        arrays = functools.partial(checkpoint.load, placement, dtype)
+    return Unloaded(graphdef, _abstract(weights, placement, dtype), list(weights), arrays)
+
+
+def load_model(
+    model_dir: str | Path,
+    family: Family,
+    cfg: ModelConfig,
+    placement: Placement,
+    *,
+    dtype: Any,
+    load_format: str = "auto",
+) -> tuple[nnx.GraphDef, Params]:
+    """What a model is, and its weights: `open_model` and `Unloaded.load` in one."""
+    opened = open_model(model_dir, family, cfg, placement, dtype=dtype, load_format=load_format)
+    return opened.graphdef, opened.load()
 
 
 def abstract_model(
     family: Family, cfg: ModelConfig, placement: Placement, *, dtype: Any
 ) -> tuple[nnx.GraphDef, Params]:
     """As `load_model`, without values."""
+    graphdef, weights = _weights(family, cfg, placement)
+    return graphdef, _abstract(weights, placement, dtype)
+
+
+def bytes_per_device(weights: Iterable[Any]) -> int:
+    """What arrays take of each device's memory; they may have no values."""
+    shards = ((x.sharding.shard_shape(x.shape), x.dtype) for x in weights)
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in shards)
+
+
+def _weights(
+    family: Family, cfg: ModelConfig, placement: Placement
+) -> tuple[nnx.GraphDef, dict[Any, Weight]]:
     graphdef, state = nnx.split(build(family, cfg, placement))
-    weights = dict(nnx.to_flat_state(state))
+    return graphdef, dict(nnx.to_flat_state(state))
+
+
+def _abstract(weights: dict[Any, Weight], placement: Placement, dtype: Any) -> Params:
     params = {
         path: jax.ShapeDtypeStruct(
             x.shape, x.own_dtype or dtype, sharding=sharding(placement.mesh, x.axes)
         )
         for path, x in weights.items()
     }
-    return graphdef, traverse_util.unflatten_dict(params)
+    return traverse_util.unflatten_dict(params)
 
 
 def check_checkpoint(
@@ -86,18 +135,18 @@ def check_checkpoint(
     files' headers only.
 
     Raises:
-        CheckpointError: as `load_model`.
+        CheckpointError: as `open_model`.
     """
-    checkpoint = _checkpoint(model_dir, family, cfg, placement)
+    _, weights = _weights(family, cfg, placement)
+    checkpoint = _checkpoint(model_dir, family, cfg, weights)
     checkpoint.check()
     return len(checkpoint.files.names)
 
 
 def _checkpoint(
-    model_dir: str | Path, family: Family, cfg: ModelConfig, placement: Placement
+    model_dir: str | Path, family: Family, cfg: ModelConfig, weights: dict[Any, Weight]
 ) -> "_Checkpoint":
-    _, state = nnx.split(build(family, cfg, placement))
-    by_name = {".".join(map(str, path)): weight for path, weight in nnx.to_flat_state(state)}
+    by_name = {".".join(map(str, path)): weight for path, weight in weights.items()}
     return _Checkpoint(CheckpointFiles(Path(model_dir)), family, cfg, by_name)
 
 

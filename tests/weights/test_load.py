@@ -14,16 +14,20 @@ from sgjax.errors import CheckpointError
 from sgjax.models import read_model_config
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.files import CheckpointFiles
-from sgjax.weights.load import load_model
+from sgjax.weights.load import Unloaded, bytes_per_device, open_model
 from tests.weights.checkpoints import BFLOAT16, save, save_sharded, tensors, write_config
 
 
-def load(
+def opened(
     folder: Path, tp: int = 1, dtype: Any = jnp.float32, *, ep: int = 1, **options: Any
-) -> dict[str, Any]:
+) -> Unloaded:
     family, cfg = read_model_config(folder)
     placement = Placement(make_mesh(tp, ep_size=ep))
-    return load_model(folder, family, cfg.for_tp(tp, ep=ep), placement, dtype=dtype, **options)[1]
+    return open_model(folder, family, cfg.for_tp(tp, ep=ep), placement, dtype=dtype, **options)
+
+
+def load(folder: Path, *args: Any, **options: Any) -> dict[str, Any]:
+    return opened(folder, *args, **options).load()
 
 
 def assert_equal(a: Any, b: Any) -> None:
@@ -176,10 +180,18 @@ def test_buffers_that_can_be_computed_are_ignored(tmp_path):
 def test_progress_counts_bytes_up_to_all(tmp_path):
     weights = tensors()
     seen: list[tuple[int, int, str]] = []
-    load(save(tmp_path, weights), on_progress=lambda *report: seen.append(report))
+    opened(save(tmp_path, weights)).load(lambda *report: seen.append(report))
     total = sum(weight.nbytes for weight in weights.values())
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert seen[-1][:2] == (total, total)
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_what_weights_take_of_a_device_is_known_before_they_are_loaded(tmp_path, tp):
+    model = opened(save(tmp_path, tensors()), tp, jnp.bfloat16)
+    arrays = jax.tree.leaves(model.load())
+    held = sum(array.addressable_shards[0].data.nbytes for array in arrays)
+    assert bytes_per_device(jax.tree.leaves(model.params)) == held
 
 
 def test_dummy_weights_need_no_file_and_do_not_depend_on_the_devices(tmp_path):
