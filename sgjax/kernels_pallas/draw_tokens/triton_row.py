@@ -69,7 +69,7 @@ class Row:
         calls = number * LANES + jnp.arange(LANES)
         times = lax.cond(
             is_random > 0,
-            lambda: block_times(self.rules.seed, self.rules.position, calls),
+            lambda: block_times(self.rules.seed, self.rules.position, calls, is_unrolled=False),
             lambda: [jnp.zeros(LANES, jnp.float32)] * WORDS,
         )
         return [arrival(time, d, is_random) for time, d in zip(times, depths, strict=True)]
