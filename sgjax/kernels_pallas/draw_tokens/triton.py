@@ -61,7 +61,7 @@ def _propose(logits_ref, seen_ref, rules_ref, found_ref, tokens_ref):
     index, number = pl.program_id(0), pl.program_id(1)
     row = Row.of(logits_ref, seen_ref, rules_ref, index, lanes=LANES, words=_PROPOSE_WORDS)
     tokens = row.tokens(number)
-    logits = row.logits(tokens)
+    logits = row.logits(tokens, number)
     largest = jnp.max(lanewise(jnp.maximum, logits))
     depths = row.depths(level_of(largest), logits)
     found_ref[0, index, number] = largest

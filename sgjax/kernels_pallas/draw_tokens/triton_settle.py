@@ -106,7 +106,7 @@ class _Search(NamedTuple):
 
         def look(span, first):
             tokens = self.row.tokens(span)
-            (depths,) = self.row.depths(self.largest, self.row.logits(tokens))
+            (depths,) = self.row.depths(self.largest, self.row.logits(tokens, span))
             may_be = depths <= deepest
 
             def compare():
@@ -123,7 +123,7 @@ class _Search(NamedTuple):
         return state._replace(token=token, depth=jnp.minimum(self.depth_of(token), state.maybe_in))
 
     def depth_of(self, token: Array) -> Array:
-        return _bits(self.row.depths(self.largest, self.row.logits([token]))[0])
+        return _bits(self.row.depths(self.largest, self.row.logits([token], 0))[0])
 
     def narrow(self, state: _State) -> _State:
         """Looks whether the token is a candidate, and depths above it: the middle of their bits,
@@ -142,7 +142,7 @@ class _Search(NamedTuple):
         limits = [_depth(depth) for depth in depths]
 
         def look(span, sums):
-            logits = self.row.logits(self.row.tokens(span))
+            logits = self.row.logits(self.row.tokens(span), span)
             (own,) = self.row.depths(self.largest, logits)
             weights = likelihood(own)
             found = []
