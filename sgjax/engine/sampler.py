@@ -129,7 +129,7 @@ def _count(
 ) -> Int16[Array, "slots V"]:
     """Counts the drawn tokens in `seen`; counts stop growing at 16,382."""
     at = jnp.maximum(tokens, 0)
-    old = seen.at[slots, at].get(mode="fill", fill_value=0)
+    old = seen.at[slots, at].get(mode="clip")  # Past the end, what is read is dropped below.
     new = jnp.where((old >> 1) < _MAX_COUNT, old + jnp.int16(2), old)
     return seen.at[slots, at].set(new, mode="drop")
 

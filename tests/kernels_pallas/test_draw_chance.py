@@ -23,9 +23,10 @@ def words(text):
     return [jnp.uint32(int(word, 16)) for word in text.split()]
 
 
+@pytest.mark.parametrize("is_unrolled", [True, False])
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
-def test_bits_are_those_of_philox(counter, key, expected):
-    found = chance.philox(words(counter), words(key))
+def test_bits_are_those_of_philox(counter, key, expected, is_unrolled):
+    found = chance.philox(words(counter), words(key), is_unrolled=is_unrolled)
     assert [f"{int(word):08x}" for word in found] == expected.split()
 
 

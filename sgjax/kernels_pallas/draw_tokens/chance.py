@@ -20,12 +20,12 @@ _KEY_STEPS = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _BELOW_ONE = np.float32(1 - 2**-24)
 
 
-def block_times(seed, position, calls):
+def block_times(seed, position, calls, *, is_unrolled=True):
     """Of each of a block's four parts, f32 of the calls' shape. Seeds and positions are i32."""
     zero = jnp.zeros_like(calls, jnp.uint32)
     counter = _unsigned(calls), zero, zero, zero
-    words = philox(counter, (_unsigned(seed), _unsigned(position)))
-    return [exponential(word) for word in words]
+    key = _unsigned(seed), _unsigned(position)
+    return [exponential(word) for word in philox(counter, key, is_unrolled=is_unrolled)]
 
 
 def exponential(word):
@@ -38,16 +38,29 @@ def exponential(word):
     return -jnp.log1p(-jnp.minimum(v, _BELOW_ONE))
 
 
-def philox(counter, key):
-    """Four words, u32, from a counter of four and a key of two."""
-    a, b, c, d = counter
-    first, second = key
-    for _ in range(_ROUNDS):
-        high_a, low_a = _product(a, _MULTIPLIERS[0])
-        high_c, low_c = _product(c, _MULTIPLIERS[1])
-        a, b, c, d = high_c ^ b ^ first, low_c, high_a ^ d ^ second, low_a
-        first, second = first + _KEY_STEPS[0], second + _KEY_STEPS[1]
-    return a, b, c, d
+def philox(counter, key, *, is_unrolled=True):
+    """Four words, u32, from a counter of four and a key of two.
+
+    In a Triton kernel the rounds are a loop, which the assembler unrolls: as hundreds of operations
+    of Triton's, whose compiler takes time that grows with their square, they were a quarter of the
+    1.6 s that the sampler took to compile. Elsewhere a loop would pass words through memory.
+    """
+    state = *counter, *key
+    if is_unrolled:
+        for _ in range(_ROUNDS):
+            state = _mix(state)
+    else:
+        state = lax.fori_loop(0, _ROUNDS, lambda _, state: _mix(state), state)
+    return state[:WORDS]
+
+
+def _mix(state):
+    """One round, and the key of the next."""
+    a, b, c, d, first, second = state
+    high_a, low_a = _product(a, _MULTIPLIERS[0])
+    high_c, low_c = _product(c, _MULTIPLIERS[1])
+    a, b, c, d = high_c ^ b ^ first, low_c, high_a ^ d ^ second, low_a
+    return a, b, c, d, first + _KEY_STEPS[0], second + _KEY_STEPS[1]
 
 
 def _product(x, constant):

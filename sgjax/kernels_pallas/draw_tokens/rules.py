@@ -81,7 +81,11 @@ def likelihood(depth):
 def arrival(time, depth, is_random):
     """When a token arrives whose time at depth 0 is `time`: the first one is drawn.
 
-    A likelier one arrives earlier: its rate is exp(-depth). Without chance it is the depth that
-    counts, and times begin at 0.
+    Without chance it is the depth that counts, and times begin at 0.
     """
-    return jnp.where(is_random > 0, time * jnp.exp2(depth * _LOG2_E), time + depth)
+    return jnp.where(is_random > 0, delayed(time, depth), time + depth)
+
+
+def delayed(time, depth):
+    """The arrival where there is chance. A likelier one is earlier: its rate is exp(-depth)."""
+    return time * jnp.exp2(depth * _LOG2_E)

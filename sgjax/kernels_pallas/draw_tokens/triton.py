@@ -7,11 +7,12 @@ reads the row again where it must (`triton_settle.py`).
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from sgjax.kernels_pallas.draw_tokens import reference
-from sgjax.kernels_pallas.draw_tokens.chance import BLOCK
+from sgjax.kernels_pallas.draw_tokens.chance import BLOCK, LANES
 from sgjax.kernels_pallas.draw_tokens.rules import likelihood, rules_of
 from sgjax.kernels_pallas.draw_tokens.triton_row import Row, earliest, lanewise, level_of, pack
 from sgjax.kernels_pallas.draw_tokens.triton_settle import settle
@@ -20,6 +21,8 @@ _FINDINGS = 3
 """Of a block: its largest logit, the sum of likelihoods, and the first arrival."""
 _PROPOSE_WARPS, _SETTLE_WARPS = 8, 16
 """A block is for many programs a multiprocessor; a whole row is often for one."""
+_PROPOSE_WORDS = 1
+"""With all in one matrix a program takes 60 registers rather than 48, and compiles no faster."""
 _MOST_ENTRIES = 2**31 - 1
 """Of an array: Triton kernels count them in 32 bits."""
 
@@ -56,13 +59,15 @@ def _propose(logits_ref, seen_ref, rules_ref, found_ref, tokens_ref):
     # logits: f32[R, V]   seen: i16[slots, V]   rules: i32[fields, R]
     # found: f32[3, R, blocks]   tokens: i32[R, blocks]
     index, number = pl.program_id(0), pl.program_id(1)
-    row = Row.of(logits_ref, seen_ref, rules_ref, index)
+    row = Row.of(logits_ref, seen_ref, rules_ref, index, lanes=LANES, words=_PROPOSE_WORDS)
     tokens = row.tokens(number)
-    logits = row.logits(tokens)
+    logits = row.logits(tokens, number)
     largest = jnp.max(lanewise(jnp.maximum, logits))
     depths = row.depths(level_of(largest), logits)
     found_ref[0, index, number] = largest
     found_ref[1, index, number] = jnp.sum(lanewise(jnp.add, [likelihood(d) for d in depths]))
-    time, token = earliest(row.arrivals(number, depths), tokens)
+    # Without chance it is the depth that counts.
+    times = lax.cond(row.rules.is_random > 0, lambda: row.arrivals(number, depths), lambda: depths)
+    time, token = earliest(times, tokens)
     found_ref[2, index, number] = time
     tokens_ref[index, number] = token

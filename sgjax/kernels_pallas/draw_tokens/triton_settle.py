@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from sgjax.kernels_pallas.draw_tokens.chance import LANES
+from sgjax.kernels_pallas.draw_tokens.chance import LANES, WORDS
 from sgjax.kernels_pallas.draw_tokens.rules import arrival, likelihood
 from sgjax.kernels_pallas.draw_tokens.triton_row import (
     INFINITY,
@@ -27,18 +27,22 @@ from sgjax.kernels_pallas.draw_tokens.triton_row import (
 )
 from sgjax.kernels_pallas.tiles import next_power_of_two
 
+_LANES = 2 * LANES
+"""Two blocks are read at a time, in one matrix, so that memory has enough to do."""
+
 
 def settle(logits_ref, seen_ref, rules_ref, found_ref, tokens_ref, token_ref):
     # found: f32[3, R, blocks]   tokens: i32[R, blocks]   token: i32[R]
     index = pl.program_id(0)
-    row = Row.of(logits_ref, seen_ref, rules_ref, index)
+    row = Row.of(logits_ref, seen_ref, rules_ref, index, lanes=_LANES, words=WORDS)
     largest, total, token = _combine(row, found_ref, tokens_ref)
     search = _Search(row, level_of(largest), row.rules.top_p * total)
     is_sound = jnp.abs(largest) < INFINITY
+    may_fail = is_sound & (row.rules.is_random > 0)  # The likeliest is always a candidate.
     deepest = _bits(row.rules.deepest)
     state = _State(
         token=token,
-        depth=jnp.where(is_sound, search.depth_of(token), 0),
+        depth=jnp.where(may_fail, search.depth_of(token), 0),
         surely_in=jnp.where(row.rules.has_sums, 0, deepest),
         maybe_in=deepest,
         sure_share=jnp.float32(1),
@@ -60,7 +64,8 @@ def _combine(row, found_ref, tokens_ref):
     tokens = plgpu.load(tokens_ref.at[row.index, number], mask=own, other=NONE)
     largest = jnp.max(largests)
     (depths,) = row.depths(level_of(largest), [largests])
-    _, token = earliest([arrival(times, depths, row.rules.is_random)], [tokens])
+    times = arrival(times, depths, row.rules.is_random)
+    _, token = earliest([times[None]], [tokens[None]])
     return largest, jnp.sum(sums * likelihood(depths)), token
 
 
@@ -99,27 +104,26 @@ class _Search(NamedTuple):
         """The first of all tokens that may be candidates."""
         deepest = _depth(state.maybe_in)
 
-        def look(number, first):
-            tokens = self.row.tokens(number)
-            depths = self.row.depths(self.largest, self.row.logits(tokens))
-            may_be = [depth <= deepest for depth in depths]
+        def look(span, first):
+            tokens = self.row.tokens(span)
+            (depths,) = self.row.depths(self.largest, self.row.logits(tokens, span))
+            may_be = depths <= deepest
 
             def compare():
-                arrivals = self.row.arrivals(number, depths)
-                times = [jnp.where(c, t, INFINITY) for c, t in zip(may_be, arrivals, strict=True)]
-                time, token = earliest(times, tokens)
+                (times,) = self.row.arrivals(span, [depths])
+                time, token = earliest([jnp.where(may_be, times, INFINITY)], tokens)
                 is_earlier = time < first[0]
                 return jnp.where(is_earlier, time, first[0]), jnp.where(is_earlier, token, first[1])
 
-            is_any = jnp.max(lanewise(jnp.bitwise_or, may_be).astype(jnp.int32)) > 0
+            is_any = jnp.max(lanewise(jnp.maximum, [may_be.astype(jnp.int32)])) > 0
             return lax.cond(is_any, compare, lambda: first)
 
-        _, token = lax.fori_loop(0, self.row.num_blocks, look, (INFINITY, state.token))
+        _, token = lax.fori_loop(0, self.row.num_spans, look, (INFINITY, state.token))
         # Were a depth computed here not to the bit what it was there, the search would still end.
         return state._replace(token=token, depth=jnp.minimum(self.depth_of(token), state.maybe_in))
 
     def depth_of(self, token: Array) -> Array:
-        return _bits(self.row.depths(self.largest, self.row.logits([token]))[0])
+        return _bits(self.row.depths(self.largest, self.row.logits([token], 0))[0])
 
     def narrow(self, state: _State) -> _State:
         """Looks whether the token is a candidate, and depths above it: the middle of their bits,
@@ -134,26 +138,23 @@ class _Search(NamedTuple):
         return state
 
     def weigh(self, *depths: Array) -> "list[_Weighed]":
-        """Counts and sums up what is less deep than each, in one pass.
-
-        Two blocks are read at a time, so that memory has enough to do.
-        """
+        """Counts and sums up what is less deep than each, in one pass."""
         limits = [_depth(depth) for depth in depths]
 
-        def look(number, sums):
-            first, second = (self.row.tokens(2 * number + i) for i in (0, 1))
-            for own in self.row.depths(self.largest, self.row.logits(first + second)):
-                weight = likelihood(own)
-                above = [jnp.where(own < limit, np.float32(1), np.float32(0)) for limit in limits]
-                sums = [
-                    (count + is_above, share + is_above * weight)
-                    for is_above, (count, share) in zip(above, sums, strict=True)
-                ]
-            return sums
+        def look(span, sums):
+            logits = self.row.logits(self.row.tokens(span), span)
+            (own,) = self.row.depths(self.largest, logits)
+            weights = likelihood(own)
+            found = []
+            for limit, (count, share) in zip(limits, sums, strict=True):
+                above = jnp.where(own < limit, np.float32(1), np.float32(0))
+                count += lanewise(jnp.add, [above])
+                share += lanewise(jnp.add, [above * weights])
+                found.append((count, share))
+            return found
 
-        none = jnp.zeros(LANES, jnp.float32)
-        num_pairs = (self.row.num_blocks + 1) // 2
-        sums = lax.fori_loop(0, num_pairs, look, [(none, none)] * len(depths))
+        none = jnp.zeros(self.row.lanes, jnp.float32)
+        sums = lax.fori_loop(0, self.row.num_spans, look, [(none, none)] * len(depths))
         weighed = []
         for depth, (counts, shares) in zip(depths, sums, strict=True):
             count, share = jnp.sum(counts).astype(jnp.int32), jnp.sum(shares)
