@@ -1,12 +1,15 @@
-"""How XLA is told to compile a step's forward program for a GPU.
+"""How XLA is told to compile programs for a GPU.
 
-What matters is who multiplies. Few tokens have a kernel of our own, and XLA has nothing to choose
-(`kernels_pallas/product`). Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
+Of a step's forward program, what matters is who multiplies. Few tokens have a kernel of our own,
+and XLA has nothing to choose (`kernels_pallas/product`). Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
 docs/benchmarks.md): of XLA's products, up to 8 tokens Triton's, chosen by measuring, are the
 fastest (batch 1: 4.39 ms a step, 5.49 with cuBLASLt); about 128, cuBLASLt's best by measurement
 (128: 9.77 ms, 10.99 with its own first choice; 64: 6.72 and 6.79). From 192 tokens on its first
 choice is within 3 % of what measuring finds, and costs no time.
-Measuring takes 1 to 3 s a program, and means something only where nothing else runs.
+Measuring takes 1 to 3 s a program, and means something only where nothing else runs. So other
+programs measure nothing, and no program measures how XLA's own fusions are best compiled: it would
+compile each in several ways, a ninth of a cold start's processor time (301 s without this, 266
+with it; the same steps within what they vary by).
 """
 
 import dataclasses
@@ -37,6 +40,7 @@ class Compilation:
 
 
 PLAIN = Compilation()
+_NO_FUSIONS_MEASURED = {"xla_gpu_experimental_enable_fusion_autotuner": False}
 OF_KERNEL = Compilation(comes_first=True)
 """For one kernel that Mosaic compiles, and that is in other programs, too: XLA finds it compiled
 there. Mosaic sets LLVM's options to its own, for which it would wait until nobody compiles with
@@ -53,7 +57,7 @@ def of_forward(
     """
     if platform != "gpu":
         return PLAIN
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(_NO_FUSIONS_MEASURED)
     if not has_graphs or tp_size > 1:
         options["xla_gpu_enable_command_buffer"] = ""
     if tp_size > 1 and num_tokens > _MOST_TOKENS_FOR_OWN_ALL_REDUCE:
@@ -65,6 +69,13 @@ def of_forward(
         return Compilation(options, measures=f"products of {num_tokens} tokens")
     options["xla_gpu_autotune_level"] = 0
     return Compilation(options)
+
+
+def of_others(platform: str) -> Compilation:
+    """For what a step computes beside the model."""
+    if platform != "gpu":
+        return PLAIN
+    return Compilation(_NO_FUSIONS_MEASURED | {"xla_gpu_autotune_level": 0})
 
 
 def _no_own_all_reduce() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from sgjax.engine.batch import Batch, StepResults
 from sgjax.engine.buckets import Bucket, pick
-from sgjax.engine.compiler_options import OF_KERNEL, PLAIN, Compilation, of_forward
+from sgjax.engine.compiler_options import OF_KERNEL, Compilation, of_forward, of_others
 from sgjax.engine.programs import ALONE, Helpers, Key, Programs, Source, Stopwatch
 from sgjax.engine.request import Request
 from sgjax.engine.sample_step import SampleParams, Wants, pack_draw, pack_sample
@@ -92,10 +92,10 @@ class ModelRunner:
         self._state: DeviceState
         self._places: list[Array]
         compilation = functools.partial(
-            of_forward, platform=platform, tp_size=blueprint.mesh.size, has_graphs=has_graphs
+            _compilation, platform=platform, tp_size=blueprint.mesh.size, has_graphs=has_graphs
         )
         sources = {
-            key: Source(functools.partial(traces.lower, program), _compilation(key, compilation))
+            key: Source(functools.partial(traces.lower, program), compilation(key))
             for key, program in blueprint.untraced.items()
         }
         self.programs = Programs(sources, num_compile_threads, traces.write, helpers)
@@ -340,14 +340,14 @@ def _pooled(vectors: np.ndarray) -> StepResults:
     return StepResults(tokens, vectors=vectors)
 
 
-def _compilation(key: Key, of_forward: Callable[[int], Compilation]) -> Compilation:
-    """How a program is compiled: but for the model's, as XLA likes."""
+def _compilation(key: Key, platform: str, *, tp_size: int, has_graphs: bool) -> Compilation:
+    """How a program is compiled."""
     match key:
         case ("forward", Bucket(num_tokens=num_tokens)):
-            return of_forward(num_tokens)
+            return of_forward(num_tokens, platform, tp_size=tp_size, has_graphs=has_graphs)
         case ("product", _):
             return OF_KERNEL
-    return PLAIN
+    return of_others(platform)
 
 
 def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from sgjax.engine.compiler_options import OF_KERNEL, PLAIN, Compilation, of_forward
+from sgjax.engine.compiler_options import OF_KERNEL, PLAIN, Compilation, of_forward, of_others
 from sgjax.engine.programs import ALONE, ENOUGH_THREADS, Programs, Source
 
 
@@ -264,6 +264,7 @@ def test_giving_up_waits_for_nothing_that_measures():
 
 def test_nothing_is_asked_of_the_compiler_for_a_cpu():
     assert of_forward(1, "cpu", has_graphs=False) == PLAIN
+    assert of_others("cpu") == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -276,8 +277,10 @@ def test_nothing_is_asked_of_the_compiler_for_a_cpu():
         (129, {"xla_gpu_enable_triton_gemm": False, "xla_gpu_autotune_level": 0}, None),
     ],
 )
-def test_products_are_measured_where_it_pays(tokens, options, measures):
-    assert of_forward(tokens, "gpu") == Compilation(options, measures)
+def test_products_are_measured_where_it_pays_and_nothing_else(tokens, options, measures):
+    nothing_else = {"xla_gpu_experimental_enable_fusion_autotuner": False}
+    assert of_forward(tokens, "gpu") == Compilation(nothing_else | options, measures)
+    assert of_others("gpu") == Compilation(nothing_else | {"xla_gpu_autotune_level": 0})
 
 
 @pytest.mark.parametrize(
