@@ -1,15 +1,15 @@
 """How XLA is told to compile programs for a GPU.
 
 Of a step's forward program, what matters is who multiplies. Few tokens have a kernel of our own,
-and XLA has nothing to choose (`kernels_pallas/product`). Measured on one H200 (a Llama-3.1-8B shape, JAX 0.11.2; see
-docs/benchmarks.md): of XLA's products, up to 8 tokens Triton's, chosen by measuring, are the
-fastest (batch 1: 4.39 ms a step, 5.49 with cuBLASLt); about 128, cuBLASLt's best by measurement
-(128: 9.77 ms, 10.99 with its own first choice; 64: 6.72 and 6.79). From 192 tokens on its first
-choice is within 3 % of what measuring finds, and costs no time.
-Measuring takes 1 to 3 s a program, and means something only where nothing else runs. So other
-programs measure nothing, and no program measures how XLA's own fusions are best compiled: it would
-compile each in several ways, a ninth of a cold start's processor time (301 s without this, 266
-with it; the same steps within what they vary by).
+and XLA has nothing to choose (`kernels_pallas/product`). Measured on one H200 (a Llama-3.1-8B
+shape, JAX 0.11.2; see docs/benchmarks.md): of XLA's products, up to 8 tokens Triton's, chosen by
+measuring, are the fastest (batch 1: 4.39 ms a step, 5.49 with cuBLASLt); about 128, cuBLASLt's best
+by measurement (128: 9.77 ms, 10.99 with its own first choice; 64: 6.72 and 6.79). From 192 tokens
+on its first choice is within 3 % of what measuring finds, and costs no time. Measuring takes 1 to 3
+s a program, and means something only where nothing else runs. So other programs measure nothing,
+and no program measures how XLA's own fusions are best compiled: it would compile each in several
+ways, a ninth of a cold start's processor time (301 s without this, 266 with it; the same steps
+within what they vary by).
 """
 
 import dataclasses
