@@ -35,6 +35,8 @@ class Source:
 
     lower: Lower
     compilation: Compilation = PLAIN
+    is_quick: bool = False
+    """Whether it is traced at once, so that others have something to compile."""
 
 
 class Helpers(Protocol):
@@ -177,13 +179,15 @@ class Programs:
         return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}
 
     def _in_order(self, keys: Iterable[Key]) -> list[Key]:
-        """What all others wait for; then what takes longest: measuring; and last, what waits for
-        it."""
-        foremost, first, plain, again = [], [], [], []
+        """What all others wait for; what is quick; then what takes longest: measuring; and last,
+        what waits for it."""
+        foremost, quick, first, plain, again = [], [], [], [], []
         for key in keys:
             what = self._sources[key].compilation.measures
             if self._sources[key].compilation.comes_first:
                 foremost.append(key)
+            elif self._sources[key].is_quick:
+                quick.append(key)
             elif what is None:
                 plain.append(key)
             elif what in self._asked:
@@ -191,7 +195,7 @@ class Programs:
             else:
                 self._asked.add(what)
                 first.append(key)
-        return [*foremost, *first, *plain, *again]
+        return [*foremost, *quick, *first, *plain, *again]
 
     def _trace_next(self, left: list[Key]) -> "Future[None]":
         """The first of them that others have traced; or else the first."""

@@ -95,7 +95,7 @@ class ModelRunner:
             _compilation, platform=platform, tp_size=blueprint.mesh.size, has_graphs=has_graphs
         )
         sources = {
-            key: Source(functools.partial(traces.lower, program), compilation(key))
+            key: Source(functools.partial(traces.lower, program), compilation(key), _is_quick(key))
             for key, program in blueprint.untraced.items()
         }
         self.programs = Programs(sources, num_compile_threads, traces.write, helpers)
@@ -348,6 +348,14 @@ def _compilation(key: Key, platform: str, *, tp_size: int, has_graphs: bool) -> 
         case ("product", _):
             return OF_KERNEL
     return of_others(platform)
+
+
+def _is_quick(key: Key) -> bool:
+    """Whether it is traced within some hundredths of a second: all without kernels of ours."""
+    match key:
+        case ("forward" | "product" | "draw", _) | ("sample", _, Variant.GENERAL):
+            return False
+    return True
 
 
 def _send_to_host(tokens: Array, logprobs: Logprobs | None) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import gc
 import threading
 import time
@@ -65,7 +66,7 @@ def traced_in_order(made, first):
             order.append(key)
             return lower()
 
-        made._sources[key] = Source(lower, source.compilation)
+        made._sources[key] = dataclasses.replace(source, lower=lower)
     made.compile_all(first, ignore)
     for future in made._futures:
         future.result().result()  # traced, then compiled
@@ -96,6 +97,12 @@ def test_what_measures_the_same_waits_for_the_first_and_comes_last():
     assert [key for _, _, key in done] == [0, 3, 1, 5, 2, 4]
     assert Lowered.order.index(0) < Lowered.order.index(2)
     made.close(wait=True)
+
+
+def test_what_is_quick_is_traced_before_what_takes_longer():
+    made, _ = programs([None, "a", None, None])
+    made._sources[3] = Source(made._sources[3].lower, is_quick=True)
+    assert traced_in_order(made, []) == [3, 1, 0, 2]
 
 
 def test_with_threads_to_spare_the_rest_compiles_beside_what_is_first():
