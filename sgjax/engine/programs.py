@@ -93,8 +93,6 @@ class Programs:
         self._tracing = ThreadPoolExecutor(1, thread_name_prefix="sgjax-trace")
         self._compiling = ThreadPoolExecutor(num_threads, thread_name_prefix="sgjax-compile")
         self._measuring = ThreadPoolExecutor(1, thread_name_prefix="sgjax-measure")
-        self._is_calm = threading.Event()
-        self._is_calm.set()
         self._asked: set[Hashable] = set()
         self._measured: dict[Hashable, Future[None]] = {}
         self._foremost: list[Future[None]] = []
@@ -134,9 +132,7 @@ class Programs:
         self.finish(self.begin(first), on_done)
 
     def begin(self, first: Iterable[Key]) -> Begun:
-        """The first half of `compile_all`: returns at once. Until `finish` nothing is measured, so
-        the device may be busy."""
-        self._is_calm.clear()
+        """The first half of `compile_all`: returns at once."""
         foremost = [key for key, source in self._sources.items() if source.compilation.comes_first]
         begun = self._begin([*foremost, *first])
         if self._num_threads >= ENOUGH_THREADS:
@@ -145,7 +141,6 @@ class Programs:
 
     def finish(self, begun: Begun, on_done: OnDone) -> None:
         """The other half, which waits."""
-        self._is_calm.set()
         _wait(begun, on_done)
         if self._num_threads < ENOUGH_THREADS:
             self._begin_rest(begun)
@@ -162,7 +157,6 @@ class Programs:
 
     def close(self, *, wait: bool) -> None:
         """Gives up what has not begun, and may wait for what has, and keep it."""
-        self._is_calm.set()
         for pool in (self._tracing, self._measuring, self._compiling):
             pool.shutdown(wait=wait, cancel_futures=True)
         self._helpers.close()
@@ -179,8 +173,8 @@ class Programs:
         return {key: self._tracing.submit(self._trace, key) for key in self._in_order(keys)}
 
     def _in_order(self, keys: Iterable[Key]) -> list[Key]:
-        """What all others wait for; what is quick; then what takes longest: measuring; and last,
-        what waits for it."""
+        """What all others wait for; then what takes longest: measuring, one after the other; what
+        is quick, before the second of these; and last, what waits for measuring."""
         foremost, quick, first, plain, again = [], [], [], [], []
         for key in keys:
             what = self._sources[key].compilation.measures
@@ -195,7 +189,7 @@ class Programs:
             else:
                 self._asked.add(what)
                 first.append(key)
-        return [*foremost, *quick, *first, *plain, *again]
+        return [*foremost, *first[:1], *quick, *first[1:], *plain, *again]
 
     def _trace_next(self, left: list[Key]) -> "Future[None]":
         """The first of them that others have traced; or else the first."""
@@ -247,8 +241,6 @@ class Programs:
 
     def _compile(self, key: Key, lowered: jax.stages.Lowered) -> None:
         compilation = self._sources[key].compilation
-        if compilation.measures is not None:
-            self._is_calm.wait()
         if not compilation.comes_first:
             for before in self._foremost:  # all have a thread, or are before this in their queue
                 before.exception()  # waits, also for one that fails
