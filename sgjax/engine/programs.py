@@ -123,16 +123,12 @@ class Programs:
         """Compiles `keys` and waits for them; `on_done(done, total, key)` after each."""
         _wait(self._begin(keys), on_done)
 
-    def compile_all(self, first: Iterable[Key], on_done: OnDone) -> None:
-        """Compiles everything: `first`, which it waits for as `compile` does, and then the rest.
-        `keep` is called behind the last that is traced, while others compile.
+    def begin(self, first: Iterable[Key]) -> Begun:
+        """Begins to compile everything, `first` before the rest, and returns at once; `finish` must
+        follow. `keep` is called behind the last that is traced, while others compile.
 
         Where there are threads to spare, the rest begins while what is first compiles.
         """
-        self.finish(self.begin(first), on_done)
-
-    def begin(self, first: Iterable[Key]) -> Begun:
-        """The first half of `compile_all`: returns at once."""
         foremost = [key for key, source in self._sources.items() if source.compilation.comes_first]
         begun = self._begin([*foremost, *first])
         if self._num_threads >= ENOUGH_THREADS:
@@ -140,7 +136,7 @@ class Programs:
         return begun
 
     def finish(self, begun: Begun, on_done: OnDone) -> None:
-        """The other half, which waits."""
+        """Waits for what is first, as `compile` does; then the rest goes on by itself."""
         _wait(begun, on_done)
         if self._num_threads < ENOUGH_THREADS:
             self._begin_rest(begun)

@@ -57,6 +57,10 @@ def programs(measured, meet=None, num_threads=4, helpers=ALONE):
     return Programs(sources, num_threads, helpers=helpers), lowered
 
 
+def compile_all(made, first, on_done):
+    made.finish(made.begin(first), on_done)
+
+
 def traced_in_order(made, first):
     """Compiles all; which programs were lowered, one after the other."""
     order = []
@@ -67,7 +71,7 @@ def traced_in_order(made, first):
             return lower()
 
         made._sources[key] = dataclasses.replace(source, lower=lower)
-    made.compile_all(first, ignore)
+    compile_all(made, first, ignore)
     for future in made._futures:
         future.result().result()  # traced, then compiled
     made.close(wait=True)
@@ -108,7 +112,7 @@ def test_what_is_quick_is_traced_as_soon_as_something_is_measured():
 def test_with_threads_to_spare_the_rest_compiles_beside_what_is_first():
     made, _ = programs([None] * 2, threading.Barrier(2), ENOUGH_THREADS)
     done = []
-    made.compile_all([1], lambda count, total, key: done.append((count, total, key)))
+    compile_all(made, [1], lambda count, total, key: done.append((count, total, key)))
     assert done == [(1, 1, 1)]
     made.close(wait=True)
     assert made.is_complete
@@ -127,7 +131,7 @@ def test_the_caller_does_something_else_while_what_is_first_compiles():
 def test_with_few_threads_the_rest_begins_when_what_is_first_is_done():
     made, _ = programs([None] * 2)
     behind = []
-    made.compile_all([1], lambda *_: behind.append(list(made._futures)))
+    compile_all(made, [1], lambda *_: behind.append(list(made._futures)))
     assert behind == [[]]
     for future in made._futures:
         future.result().result()  # traced, then compiled
@@ -202,7 +206,7 @@ def test_what_is_traced_can_be_kept_though_much_compiles_still():
     traced, held = threading.Event(), threading.Barrier(2)
     source = Source(lambda: Lowered(0, held))
     made = Programs({0: source}, num_threads=1, keep=traced.set)
-    made.compile_all([], ignore)
+    compile_all(made, [], ignore)
     assert traced.wait(10)
     assert not made.is_complete
     held.wait(10)
@@ -223,7 +227,7 @@ def test_an_end_that_waits_keeps_what_was_traced_so_far(wait):
 def test_a_failure_behind_is_told():
     made, _ = programs([None] * (BAD + 1))
     assert made.failure() is None
-    made.compile_all([], ignore)
+    compile_all(made, [], ignore)
     for future in made._futures:
         future.result().exception()  # waits
     assert str(made.failure()) == "does not compile"
@@ -239,7 +243,7 @@ def test_what_is_given_up_as_python_ends_has_not_failed():
 
     made = Programs({i: Source(lower) for i in range(3)}, num_threads=2)
     made._compiling.shutdown()  # as Python does with all pools
-    made.compile_all([], ignore)
+    compile_all(made, [], ignore)
     gate.set()
     made._tracing.shutdown()
     assert made.failure() is None
@@ -249,7 +253,7 @@ def test_what_is_given_up_as_python_ends_has_not_failed():
 def test_giving_up_waits_for_nothing_that_measures():
     held = threading.Barrier(2)
     made, _ = programs(["a", "b", "b"], held)
-    made.compile_all([], ignore)
+    compile_all(made, [], ignore)
     while not Lowered.order:  # the first one compiles
         time.sleep(0.001)
     made.close(wait=False)
@@ -319,5 +323,5 @@ def test_a_failure_of_what_comes_first_is_told():
     made, _ = programs([None] * (BAD + 1), num_threads=2)
     made._sources[BAD] = Source(made._sources[BAD].lower, OF_KERNEL)
     with pytest.raises(RuntimeError, match="does not compile"):
-        made.compile_all([0], ignore)
+        compile_all(made, [0], ignore)
     made.close(wait=True)
