@@ -1,5 +1,6 @@
 """Weights are loaded while programs compile: what it leaves, and where it fails."""
 
+import _thread
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,19 @@ def test_weights_that_cannot_be_loaded_end_the_start_and_all_that_compiles(folde
     with pytest.raises(EngineDead, match="RESOURCE_EXHAUSTED"):
         LocalClient.start(ServeConfig(model_path=folder, **LIMITS))
     assert not [each.name for each in threading.enumerate() if each.name.startswith("sgjax-")]
+
+
+def test_a_start_that_is_interrupted_leaves_no_engine(folder, monkeypatch):
+    real = Unloaded.load
+
+    def load(self, on_progress):
+        _thread.interrupt_main()
+        return real(self, on_progress)
+
+    monkeypatch.setattr(Unloaded, "load", load)
+    with pytest.raises(KeyboardInterrupt):
+        LocalClient.start(ServeConfig(model_path=folder, **LIMITS))
+    for thread in threading.enumerate():
+        if thread.name.startswith("sgjax-"):
+            thread.join(30)
+            assert not thread.is_alive()
