@@ -31,12 +31,13 @@ def run_workloads(
     """
     started = now()
     figures: list[Figure] = []
-    with ready_engine(config) as (engine, start):
-        from sgjax.bench.offline import Bench  # brings JAX, whose import belongs to the start
 
-        bench = Bench(engine)
+    def check(engine: "Engine") -> None:
         for workload in workloads:
-            bench.check(workload)
+            _bench(engine).check(workload)
+
+    with ready_engine(config, check) as (engine, start):
+        bench = _bench(engine)
         settings = describe(config, engine)
         marks = _marks(config, engine) if has_marks else {}
         failure = None
@@ -49,6 +50,12 @@ def run_workloads(
             failure = f"{workload.name} failed: {error}"
         observed = _of_start(start) | ({} if failure else _counted(engine))
         return Findings(started, settings, observed, figures), failure
+
+
+def _bench(engine: "Engine") -> "Bench":
+    from sgjax.bench.offline import Bench  # brings JAX, whose import belongs to the start
+
+    return Bench(engine)
 
 
 def _measure(bench: "Bench", engine: "Engine", workload: Workload, start: Start) -> list[Figure]:

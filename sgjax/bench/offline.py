@@ -17,6 +17,7 @@ from sgjax.sampling_params import SamplingParams
 
 DECODE_RUNS = 2
 PREFILL_RUNS = 3
+_SMALLER = "a smaller --scale (of latency: --batch-size, --input-len, --output-len)"
 WARM_UP_PROMPT, WARM_UP_OUTPUT, WARM_UP_REQUESTS = 256, 16, 16
 
 
@@ -36,8 +37,7 @@ class Bench:
         if workload.longest > limit:
             raise ConfigError(
                 f"{workload.name} has a request of {workload.longest} tokens, but this engine "
-                f"takes {limit}. Choose a model or a --context-length that takes it, or a smaller "
-                "--scale."
+                f"takes {limit}. Choose a model or a --context-length that takes it, or {_SMALLER}."
             )
         if workload.measure in ("decode", "beside"):
             self._check_room(workload)
@@ -59,13 +59,13 @@ class Bench:
         if count > rows:
             raise ConfigError(
                 f"{workload.name} decodes {count} requests at a time, but this engine runs {rows}. "
-                "Raise --max-running-requests, or choose a smaller --scale."
+                f"Raise --max-running-requests, or choose {_SMALLER}."
             )
         num_tokens, room = count * workload.longest, self._info["max_total_tokens"]
         if num_tokens > room:
             raise ConfigError(
                 f"{workload.name} keeps {num_tokens} tokens in the cache, but this engine's holds "
-                f"{room}. Raise --max-total-tokens, or choose a smaller --scale."
+                f"{room}. Raise --max-total-tokens, or choose {_SMALLER}."
             )
 
     def measure(self, workload: Workload) -> list[Figure]:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,10 +44,13 @@ class Start:
 
 
 @contextmanager
-def ready_engine(config: ServeConfig) -> Iterator[tuple["Engine", Start]]:
+def ready_engine(
+    config: ServeConfig, check: Callable[["Engine"], None] = lambda engine: None
+) -> Iterator[tuple["Engine", Start]]:
     """An engine of these options, once it is ready; it is shut down at the end.
 
-    The clock starts before JAX is imported, where nobody imported it before.
+    `check` is called once it serves: what it refuses need not wait for all programs. The clock
+    starts before JAX is imported, where nobody imported it before.
     """
     wall_clock, begin = time.time(), time.perf_counter()
     with ExitStack() as stack:
@@ -57,6 +60,7 @@ def ready_engine(config: ServeConfig) -> Iterator[tuple["Engine", Start]]:
         with progress_bar("starting the engine"):
             engine = stack.enter_context(Engine(**dataclasses.asdict(config)))
             serving_s = time.perf_counter() - begin
+        check(engine)
         with progress_bar("compiling"):
             while not engine.get_server_info()["stats"]["ready"]:
                 time.sleep(_LOOK_EVERY_S)

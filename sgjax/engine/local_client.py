@@ -60,7 +60,11 @@ class LocalClient(Session):
 
         client._thread = threading.Thread(target=work, name="sgjax-engine", daemon=True)
         client._thread.start()
-        result = outcome.get()
+        try:
+            result = outcome.get()
+        except BaseException:  # Ctrl-C: nobody will ever ask it
+            client._inbox.put(Shutdown())
+            raise
         if isinstance(result, Failed):
             client._thread.join()
             raise (errors.ConfigError if result.config else errors.EngineDead)(result.message)

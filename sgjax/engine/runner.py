@@ -80,7 +80,7 @@ class ModelRunner:
     ):
         """`weights` gives what `blueprint.model.params` are without values: see `load`."""
         self.blueprint = blueprint
-        self._read_weights = weights
+        self._read_weights: Callable[[], Any] | None = weights
         self._model = blueprint.model
         self._shape = blueprint.shape
         self._buckets = blueprint.buckets
@@ -106,7 +106,9 @@ class ModelRunner:
         program is so far, and to load weights a hundredth of its memory's bandwidth."""
         self._state = self.blueprint.new_state()
         self._places = self.blueprint.make_places() if self._is_gpu else []
+        assert self._read_weights is not None, "loaded once"
         self._weights = self._read_weights()
+        self._read_weights = None  # which keeps the files mapped
 
     @property
     def weights(self) -> Any:

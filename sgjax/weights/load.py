@@ -46,11 +46,7 @@ class Unloaded:
     _arrays: Callable[[OnProgress], Iterable[jax.Array]]
 
     def load(self, on_progress: OnProgress | None = None) -> Params:
-        """The weights: nested dicts of arrays, sharded over the mesh.
-
-        Raises:
-            CheckpointError: where a file is damaged.
-        """
+        """The weights: nested dicts of arrays, sharded over the mesh."""
         arrays = self._arrays(on_progress or (lambda done, total, detail: None))
         return traverse_util.unflatten_dict(dict(zip(self._paths, arrays, strict=True)))
 

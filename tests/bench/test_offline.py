@@ -252,6 +252,20 @@ def test_latency_measures_one_batch_of_the_sizes_asked_for(model, capsys, tmp_pa
     assert "whole-output-tokens" in capsys.readouterr().out
 
 
+def test_what_is_too_long_is_refused_before_all_programs_are_compiled(model, capsys, monkeypatch):
+    class NeverReady(offline.Engine):
+        def get_server_info(self):
+            info = super().get_server_info()
+            return info | {"stats": info["stats"] | {"ready": False}}
+
+    monkeypatch.setattr("sgjax.front.engine.Engine", NeverReady)
+    line = ["bench", "latency", *LIMITS, "--model-path", str(model), "--input-len", "5000"]
+    assert main(line) == 2
+    err = capsys.readouterr().err
+    assert "a request of 5001 tokens" in err
+    assert "--input-len" in err
+
+
 def test_latency_needs_two_tokens_for_a_step(capsys):
     assert main(["bench", "latency", "--output-len", "1"]) == 2
     assert "--output-len: must be an integer of at least 2, not 1" in capsys.readouterr().err
