@@ -265,6 +265,20 @@ def test_labels_are_as_likely_as_a_model_that_generates_says(tmp_path):
         np.testing.assert_allclose(
             answer["scores"], expected / expected.sum(1, keepdims=True), rtol=1e-3
         )
+        query, *items = http.post("/tokenize", json={"prompt": ["name ", "abc", "10"]}).json()[
+            "tokens"
+        ]
+        given = body | {"query": query, "items": items, "item_first": True}
+        answer = http.post("/v1/score", json=given).json()
+        expected = np.exp([MODEL.logprobs(item + query)[-1][[3, 40]] for item in items])
+        np.testing.assert_allclose(answer["scores"], expected, rtol=1e-3)
+        error = http.post("/v1/score", json=given | {"query": "name "}).json()["error"]
+        assert error["message"] == "query and items must both be texts, or both token ids."
+        error = http.post("/v1/score", json=given | {"query": [-1]}).json()["error"]
+        assert "must be a text that is not empty, or a list of token ids" in error["message"]
+        given = body | {"label_token_ids": [3, MODEL.vocab_size]}
+        error = http.post("/v1/score", json=given).json()["error"]
+        assert error["param"] == "label_token_ids"
         error = http.post("/v1/score", json={"query": "a", "items": "b"}).json()["error"]
         assert "query needs items and label_token_ids" in error["message"]
         error = http.post("/v1/embeddings", json={"input": "a"}).json()["error"]
