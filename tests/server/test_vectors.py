@@ -175,6 +175,9 @@ def test_pairs_are_scored_in_vllms_form(embedder):
     answer = embedder.post("/v1/score", json={"text_1": "abc", "text_2": ["abc", "name"]}).json()
     assert [each["index"] for each in answer["data"]] == [0, 1]
     np.testing.assert_allclose(answer["data"][0]["score"], 1, atol=1e-5)
+    texts = [f"name {i}" for i in range(20)]
+    same = embedder.post("/v1/score", json={"text_1": texts, "text_2": texts}).json()["data"]
+    assert 0.999 < min(each["score"] for each in same) <= max(each["score"] for each in same) <= 1
     error = refused(embedder, "/v1/score", text_1=["a", "b"], text_2=["a", "b", "c"])
     assert "text_1 has 2 texts and text_2 3" in error["message"]
 
