@@ -29,8 +29,8 @@ _TAIL = """\
 ## Vectors of texts
 
 A family that generates gives embeddings too: as `…Model` and with `--is-embedding` in place of
-`…ForCausalLM`, and scores of labels as `…ForSequenceClassification`
-([embeddings](embeddings.md)).
+`…ForCausalLM` (so e5-mistral, gte-Qwen2 and Qwen3-Embedding do), and scores of labels as
+`…ForSequenceClassification` or SGLang's `…ForClassification` ([embeddings](embeddings.md)).
 """
 
 

@@ -35,6 +35,7 @@ def report(config: ServeConfig, device_memory: int | None = None) -> Iterator[st
     family, cfg = read_model_config(
         folder, context_length=config.context_length, is_embedding=config.is_embedding
     )
+    count = _count_parameters(family, cfg)
     cfg = cfg.for_tp(config.tp_size, ep=config.ep_size)
     mesh = mesh_without_devices(config.tp_size, ep_size=config.ep_size)
     dtype = jnp.dtype(_DTYPES.get(config.dtype, config.dtype))
@@ -43,10 +44,15 @@ def report(config: ServeConfig, device_memory: int | None = None) -> Iterator[st
     file = FAMILIES.get(cfg.architecture) or FAMILIES[generator_of(cfg.architecture)]
     yield f"{cfg.architecture}, family {file}, in {folder}"
     yield from _sizes(cfg)
-    count = sum(math.prod(weight.shape) for weight in weights)
-    yield f"parameters      {count:,}, in {dtype.name} {_gib(_bytes(weights))}"
+    yield f"parameters      {count:,}, in {dtype.name} {_gib(count * dtype.itemsize)}"
     yield from _devices(cfg, weights, dtype, mesh, config, device_memory)
     yield from _files(folder, family, cfg, mesh)
+
+
+def _count_parameters(family: Family, cfg: ModelConfig) -> int:
+    """As the checkpoint has them: devices may hold heads twice, and a vocabulary that is padded."""
+    _, params = abstract_model(family, cfg, Placement(mesh_without_devices(1)), dtype=jnp.bfloat16)
+    return sum(math.prod(weight.shape) for weight in jax.tree.leaves(params))
 
 
 def _sizes(cfg: ModelConfig) -> Iterator[str]:
@@ -72,7 +78,10 @@ def _sizes(cfg: ModelConfig) -> Iterator[str]:
     yield f"context         {cfg.context_length:,} tokens"
     if cfg.pooling is not None:
         what = f"scores of {len(cfg.pooling.labels)} labels" if cfg.pooling.labels else "a vector"
-        yield f"gives           {what}, of the {cfg.pooling.of} token's state, not text"
+        of = {"mean": "the mean of all tokens' states"}.get(
+            cfg.pooling.of, f"the {cfg.pooling.of} token's state"
+        )
+        yield f"gives           {what}, of {of}, not text"
 
 
 def _devices(
@@ -113,10 +122,6 @@ def _memory() -> int:
     """Of the first device: what JAX may take of it, or a CPU's memory."""
     stats = jax.devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _bytes(arrays: list[Any]) -> int:
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays)
 
 
 def _gib(num_bytes: int) -> str:

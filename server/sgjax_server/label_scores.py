@@ -1,26 +1,31 @@
 """How likely a model that generates goes on from texts with given tokens."""
 
+from array import array
 from collections.abc import Sequence
 from contextlib import aclosing
 
 import numpy as np
 
 from sgjax.front.request import GenerationRequest
+from sgjax.front.token_ids import read_ids
 from sgjax.sampling_params import SamplingParams
 from sgjax_server.service import Service
 
 
 async def label_scores(
-    service: Service, texts: Sequence[str], labels: Sequence[int], *, is_softmax: bool
+    service: Service, given: Sequence[str | array], labels: Sequence[int], *, is_softmax: bool
 ) -> tuple[list[list[float]], int]:
-    """The probability of each label behind each text, and how many tokens the texts have;
-    `is_softmax`: among the labels alone.
+    """The probability of each label behind each text (or its tokens), and how many tokens these
+    have; `is_softmax`: among the labels alone.
 
     A label is the last token of a prompt: what is before it is computed once, since prompts that
     begin alike share it.
     """
-    tokenizer = service.needs_tokenizer()
-    prompts = [tokenizer.encode(text) for text in texts]
+    read_ids(labels, service.client.info.vocab_size, param="label_token_ids")
+    prompts = [
+        service.needs_tokenizer().encode(each) if isinstance(each, str) else list(each)
+        for each in given
+    ]
     requests = [
         GenerationRequest(
             prompt=[*ids, label],
@@ -31,7 +36,7 @@ async def label_scores(
         for ids in prompts
         for label in labels
     ]
-    logprobs = np.array(await _last_logprobs(service, requests)).reshape(len(texts), len(labels))
+    logprobs = np.array(await _last_logprobs(service, requests)).reshape(len(prompts), len(labels))
     scores = np.exp(logprobs)
     if is_softmax:
         scores /= scores.sum(axis=1, keepdims=True)

@@ -244,10 +244,10 @@ class ModelConfig:
         if length is None:
             length = self.context_length
         if not 1 <= length <= self.max_context_length:
+            way_out = "" if self.num_positions else " rope_scaling in config.json can stretch it."
             raise ConfigError(
                 f"--context-length {length} must be in [1, {self.max_context_length}]: on longer "
-                "texts than it was made for, this model fails. rope_scaling in config.json can "
-                "stretch it."
+                f"texts than it was made for, this model fails.{way_out}"
             )
         return dataclasses.replace(
             self,

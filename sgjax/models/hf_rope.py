@@ -77,11 +77,11 @@ def read_local_rope(hf: HFConfig, default_theta: float) -> RopeConfig:
 
 def check_rope(hf: HFConfig, rope: RopeConfig, head_size: int) -> None:
     """Refuses what does not fit heads of this size."""
-    key, _ = _scaling(hf)
+    key, given = _scaling(hf)
     num_turned = rope.num_turned(head_size)
     if num_turned < 2 or num_turned % 2:
         raise hf.error(
-            "partial_rotary_factor",
+            key if "partial_rotary_factor" in given else "partial_rotary_factor",
             f"leaves {num_turned} of the {head_size} features of a head to RoPE, which turns pairs",
         )
     for name in ("short_factor", "long_factor"):

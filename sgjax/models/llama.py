@@ -1,4 +1,7 @@
-"""Llama 1, 2, 3, 3.1 and 3.2. https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783"""
+"""Llama 1, 2, 3, 3.1 and 3.2: also Falcon 3 and SmolLM2, whose config.json says so.
+
+https://arxiv.org/abs/2302.13971, https://arxiv.org/abs/2407.21783
+"""
 
 from collections.abc import Mapping
 from typing import Any

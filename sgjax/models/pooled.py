@@ -26,7 +26,11 @@ _POOLINGS = {
     "pooling_mode_cls_token": "first",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_lasttoken": "last",
+    "cls": "first",
+    "mean": "mean",
+    "lasttoken": "last",
 }
+"""A key of its own each, or, of late, a value of `pooling_mode`."""
 _MODULES = ("Transformer", "Pooling", "Normalize")
 _LABELS_BY_DEFAULT = 2
 
@@ -82,6 +86,8 @@ def _pooled(path: Path) -> Any:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path} is missing, or is no JSON object: it says how to pool.")
     modes = [key for key, value in values.items() if key.startswith("pooling_mode_") and value]
+    if named := values.get("pooling_mode"):
+        modes = [str(mode) for mode in (named if isinstance(named, list) else [named])]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise ConfigError(
             f"{path} asks for {', '.join(modes) or 'no pooling'}; supported: one of "

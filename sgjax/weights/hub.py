@@ -1,5 +1,7 @@
 """Where a model's files are: a folder, the built-in model, the Hugging Face hub, or ModelScope."""
 
+import contextlib
+import functools
 import os
 from importlib import resources
 from pathlib import Path
@@ -92,29 +94,36 @@ def _from_hugging_face(repo: str, revision: str | None) -> Path:
 
 
 def _from_modelscope(repo: str, revision: str | None) -> Path:
+    here = Path(repo).expanduser().absolute()
     try:
         from modelscope.hub.snapshot_download import (  # pyright: ignore[reportMissingImports]
             snapshot_download,
         )
     except ImportError:
         raise ConfigError(
-            "--source modelscope needs a package that is not installed: pip install modelscope. "
-            "Or give the path of a folder, or --source huggingface."
+            f"There is no folder {here}, and --source modelscope needs a package that is not "
+            "installed: pip install modelscope. Or give the path of a folder, or --source "
+            "huggingface."
         ) from None
     if repo.count("/") != 1 or repo.startswith((".", "/", "~")):
         raise _no_id(repo)
+    fetch = functools.partial(
+        snapshot_download,
+        repo,
+        revision=revision,
+        allow_patterns=PATTERNS,
+        ignore_patterns=EXCLUDED,
+    )
     try:
-        return Path(
-            snapshot_download(
-                repo, revision=revision, allow_patterns=PATTERNS, ignore_patterns=EXCLUDED
-            )
-        )
+        return Path(fetch())
     except Exception as error:  # the library raises whatever its parts do
+        with contextlib.suppress(Exception):  # it asks the network even for what is here
+            return Path(fetch(local_files_only=True))
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(
             f"ModelScope does not give {_named(repo, revision)}: {lines[0]} Looked for a folder "
-            f"{Path(repo).expanduser().absolute()} and in ModelScope's cache "
-            f"{_modelscope_cache()}. Check the name and the network, or give the path of a folder."
+            f"{here} and in ModelScope's cache {_modelscope_cache()}. Check the name and the "
+            "network, or give the path of a folder."
         ) from None
 
 

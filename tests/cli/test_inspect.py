@@ -5,6 +5,7 @@ import pytest
 from sgjax.cli import main
 from tests.models import published_moe
 from tests.models.published import MODELS
+from tests.models.published_embedders import say_modules
 from tests.tiny import TinyLlama
 
 
@@ -62,6 +63,24 @@ def test_devices_share_weights_and_cache(capsys, tmp_path):
     assert "a device        of 4: weights 32.8" in out
     assert "cache 81,920 bytes a token" in out
     assert "fits" in out
+
+
+@pytest.mark.parametrize("tp", ["1", "16"])
+def test_parameters_are_counted_once_however_many_devices_hold_them(capsys, tmp_path, tp):
+    out = inspected(capsys, published(tmp_path, "Llama-3.1-8B"), "--tp-size", tp)
+    assert "parameters      8,030,261,248, in bfloat16 14.96 GiB" in out
+
+
+@pytest.mark.parametrize(
+    ("pooling", "told"),
+    [
+        ("mean_tokens", "a vector, of the mean of all tokens' states, not text"),
+        ("lasttoken", "a vector, of the last token's state, not text"),
+    ],
+)
+def test_what_a_vector_is_of_is_told(capsys, tmp_path, pooling, told):
+    say_modules(tmp_path, {f"pooling_mode_{pooling}": True})
+    assert f"gives           {told}" in inspected(capsys, published(tmp_path, "Qwen3-8B"))
 
 
 def test_the_tensors_of_a_checkpoint_are_checked(capsys, tmp_path):

@@ -68,7 +68,7 @@ EMBEDDERS = {
 }
 
 
-def say_modules(folder: Path, pooling: dict[str, bool], *others: str) -> None:
+def say_modules(folder: Path, pooling: dict[str, Any], *others: str) -> None:
     """Writes what Sentence Transformers writes beside a model."""
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), *((name, name) for name in others)]
     listed = [

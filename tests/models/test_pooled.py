@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 import sgjax
 from sgjax.errors import ConfigError, ContextTooLong, InvalidRequest
 from sgjax.models import read_model_config
+from sgjax.models.family import Pooling
 from tests.models.cases import SIZES
 from tests.models.published_embedders import say_modules
 
@@ -109,6 +110,15 @@ def test_modules_json_says_how_states_are_pooled(tmp_path, pooling, of, ends):
         np.testing.assert_allclose(found, expected, atol=10 * TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("mode", "of"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last"), (["cls"], "first")]
+)
+def test_the_pooling_may_be_named_as_late_versions_write_it(qwen3, tmp_path, mode, of):
+    (tmp_path / "config.json").write_text((qwen3[0] / "config.json").read_text())
+    say_modules(tmp_path, {"pooling_mode": mode}, "Normalize")
+    assert read_model_config(tmp_path)[1].pooling == Pooling(of=of)
+
+
 def test_a_model_that_is_not_causal_sees_the_whole_text(tmp_path):
     """As gte-Qwen2's config.json says; whole texts are computed in one step, past the chunks."""
     config = transformers.Qwen2Config(**SIZES)
@@ -173,6 +183,8 @@ def test_sglangs_classifier_has_a_head_with_biases(tmp_path):
     [
         ({"pooling_mode_max_tokens": True}, (), "asks for pooling_mode_max_tokens; supported: one"),
         (MEAN | FIRST, (), "asks for pooling_mode_mean_tokens, pooling_mode_cls_token"),
+        ({"pooling_mode": "max"}, (), "asks for max; supported: one"),
+        ({"pooling_mode": ["cls", "mean"]}, (), "asks for cls, mean; supported: one"),
         (MEAN, ("Dense",), "a module of type 'Dense', which is not supported"),
     ],
 )

@@ -197,6 +197,11 @@ BAD = {
         PHI3 | {"partial_rotary_factor": 0.99},
         "partial_rotary_factor = 0.99 leaves 95 of the 96 features",
     ),
+    "half a pair, as transformers 5 says it": (
+        {key: value for key, value in PHI3.items() if not key.startswith("rope_")}
+        | {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.99}},
+        r"rope_parameters = .*0.99.* leaves 95 of the 96 features",
+    ),
 }
 
 

@@ -175,6 +175,9 @@ def test_pairs_are_scored_in_vllms_form(embedder):
     answer = embedder.post("/v1/score", json={"text_1": "abc", "text_2": ["abc", "name"]}).json()
     assert [each["index"] for each in answer["data"]] == [0, 1]
     np.testing.assert_allclose(answer["data"][0]["score"], 1, atol=1e-5)
+    texts = [f"name {i}" for i in range(20)]
+    same = embedder.post("/v1/score", json={"text_1": texts, "text_2": texts}).json()["data"]
+    assert 0.999 < min(each["score"] for each in same) <= max(each["score"] for each in same) <= 1
     error = refused(embedder, "/v1/score", text_1=["a", "b"], text_2=["a", "b", "c"])
     assert "text_1 has 2 texts and text_2 3" in error["message"]
 
@@ -265,6 +268,20 @@ def test_labels_are_as_likely_as_a_model_that_generates_says(tmp_path):
         np.testing.assert_allclose(
             answer["scores"], expected / expected.sum(1, keepdims=True), rtol=1e-3
         )
+        query, *items = http.post("/tokenize", json={"prompt": ["name ", "abc", "10"]}).json()[
+            "tokens"
+        ]
+        given = body | {"query": query, "items": items, "item_first": True}
+        answer = http.post("/v1/score", json=given).json()
+        expected = np.exp([MODEL.logprobs(item + query)[-1][[3, 40]] for item in items])
+        np.testing.assert_allclose(answer["scores"], expected, rtol=1e-3)
+        error = http.post("/v1/score", json=given | {"query": "name "}).json()["error"]
+        assert error["message"] == "query and items must both be texts, or both token ids."
+        error = http.post("/v1/score", json=given | {"query": [-1]}).json()["error"]
+        assert "must be a text that is not empty, or a list of token ids" in error["message"]
+        given = body | {"label_token_ids": [3, MODEL.vocab_size]}
+        error = http.post("/v1/score", json=given).json()["error"]
+        assert error["param"] == "label_token_ids"
         error = http.post("/v1/score", json={"query": "a", "items": "b"}).json()["error"]
         assert "query needs items and label_token_ids" in error["message"]
         error = http.post("/v1/embeddings", json={"input": "a"}).json()["error"]

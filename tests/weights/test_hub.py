@@ -101,8 +101,19 @@ def test_modelscope_that_is_not_reached_or_not_installed_is_an_error(monkeypatch
     here = Path("owner/name").absolute()
     assert f"Looked for a folder {here} and in ModelScope's cache {tmp_path}." in str(error.value)
     monkeypatch.setitem(sys.modules, "modelscope.hub.snapshot_download", None)
-    with pytest.raises(ConfigError, match="pip install modelscope"):
+    with pytest.raises(ConfigError, match="pip install modelscope") as error:
         resolve("owner/name", source="modelscope")
+    assert f"There is no folder {here}" in str(error.value)
+
+
+def test_what_modelscope_fetched_is_served_where_it_is_not_reached(monkeypatch, tmp_path):
+    def snapshot_download(repo, *, revision, local_files_only=False, **options):
+        if not local_files_only:
+            raise RuntimeError("no route to host")
+        return str(tmp_path / repo / revision)
+
+    modelscope(monkeypatch, snapshot_download)
+    assert resolve("owner/name@v1", source="modelscope") == tmp_path / "owner/name/v1"
 
 
 def test_a_refusal_of_the_hub_is_an_error_that_says_what_to_check(monkeypatch):

@@ -33,7 +33,7 @@ MAX_INPUTS = 2048
 MAX_DIMENSIONS = 1 << 20
 
 
-def _check_input(value: Any) -> Any:
+def check_inputs(value: Any) -> Any:
     found = check_prompts(value)
     if isinstance(found, list) and len(found) > MAX_INPUTS:
         raise ValueError(f"may have at most {MAX_INPUTS} inputs, and has {len(found)}")
@@ -42,21 +42,14 @@ def _check_input(value: Any) -> Any:
     return found
 
 
-_TEXT = {"type": "string", "minLength": 1}
-Input = Annotated[
-    Any,
-    AfterValidator(_check_input),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _TEXT,
-                {**TEXTS_SCHEMA, "items": _TEXT, "maxItems": MAX_INPUTS},
-                IDS_SCHEMA,
-                {**BATCH_SCHEMA, "maxItems": MAX_INPUTS},
-            ]
-        }
-    ),
+TEXT_SCHEMA = {"type": "string", "minLength": 1}
+INPUT_SCHEMAS = [
+    TEXT_SCHEMA,
+    {**TEXTS_SCHEMA, "items": TEXT_SCHEMA, "maxItems": MAX_INPUTS},
+    IDS_SCHEMA,
+    {**BATCH_SCHEMA, "maxItems": MAX_INPUTS},
 ]
+Input = Annotated[Any, AfterValidator(check_inputs), WithJsonSchema({"anyOf": INPUT_SCHEMAS})]
 Text = Annotated[str, Field(min_length=1)]
 Texts = Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
 

@@ -1,12 +1,14 @@
 """Scores: /classify, /v1/rerank and /v1/score, in the forms of vLLM, Cohere and SGLang."""
 
 import uuid
+from array import array
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
 from starlette.responses import Response
 
 from sgjax.errors import InvalidRequest
@@ -16,13 +18,17 @@ from sgjax_server.answers.vectors import Classification, Encoded, LabelScores, R
 from sgjax_server.body import StrictRoute
 from sgjax_server.errors import Json
 from sgjax_server.label_scores import label_scores
+from sgjax_server.prompts import IDS_SCHEMA, ids_of
 from sgjax_server.protocol import Body, TokenId, check_model, one_of
 from sgjax_server.routes.embeddings import (
+    INPUT_SCHEMAS,
     MAX_INPUTS,
+    TEXT_SCHEMA,
     EncodeBody,
     Input,
     Text,
     Texts,
+    check_inputs,
     encode_as_sglang,
 )
 from sgjax_server.service import Service, ServiceOf
@@ -61,6 +67,29 @@ class RerankBody(Body):
     """By default true."""
 
 
+def _check_query(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    if isinstance(found := ids_of(value), array):
+        return found
+    raise ValueError("must be a text that is not empty, or a list of token ids (integers from 0)")
+
+
+def _check_items(value: Any) -> Any:
+    return None if value is None else check_inputs(value)
+
+
+_NULL = {"type": "null"}
+Query = Annotated[
+    Any,
+    AfterValidator(_check_query),
+    WithJsonSchema({"anyOf": [TEXT_SCHEMA, IDS_SCHEMA, _NULL]}),
+]
+Items = Annotated[
+    Any, AfterValidator(_check_items), WithJsonSchema({"anyOf": [*INPUT_SCHEMAS, _NULL]})
+]
+
+
 class ScoreBody(Body):
     """POST /v1/score: `text_1` and `text_2` are vLLM's, `query` and `items` SGLang's."""
 
@@ -68,8 +97,8 @@ class ScoreBody(Body):
     model: str | None = None
     text_1: Texts | None = None
     text_2: Texts | None = None
-    query: Text | None = None
-    items: Texts | None = None
+    query: Query = None
+    items: Items = None
     label_token_ids: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_LABELS)] | None = (
         None
     )
@@ -149,10 +178,14 @@ async def score(body: ScoreBody, request: Request, service: ServiceOf) -> Respon
 async def _label_scores(body: ScoreBody, service: Service) -> dict[str, Any]:
     if body.items is None or body.label_token_ids is None or body.query is None:
         raise InvalidRequest("query needs items and label_token_ids beside it.", param="items")
-    items = [body.items] if isinstance(body.items, str) else body.items
-    texts = [item + body.query if body.item_first else body.query + item for item in items]
+    query, items = body.query, listed(body.items)
+    if any(isinstance(item, str) != isinstance(query, str) for item in items):
+        raise InvalidRequest(
+            "query and items must both be texts, or both token ids.", param="items"
+        )
+    prompts = [item + query if body.item_first else query + item for item in items]
     scores, count = await label_scores(
-        service, texts, body.label_token_ids, is_softmax=bool(body.apply_softmax)
+        service, prompts, body.label_token_ids, is_softmax=bool(body.apply_softmax)
     )
     return {
         "scores": scores,
@@ -204,4 +237,5 @@ async def _scored(
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
+    cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
+    return min(max(cosine, -1.0), 1.0)  # rounded, it may be a little more
