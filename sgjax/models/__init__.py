@@ -22,6 +22,7 @@ from sgjax.errors import ConfigError
 from sgjax.models.family import Family, ModelConfig
 from sgjax.models.hf_config import HFConfig
 from sgjax.models.pooled import generator_of, read_max_length, read_pooling
+from sgjax.models.text_part import text_part
 
 FAMILIES = {
     "ArceeForCausalLM": "arcee",
@@ -44,6 +45,7 @@ FAMILIES = {
     "GPTBigCodeForCausalLM": "gpt_bigcode",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
+    "Gemma3ForConditionalGeneration": "gemma3",
     "GemmaForCausalLM": "gemma",
     "Glm4ForCausalLM": "glm4",
     "Glm4MoeForCausalLM": "glm4_moe",
@@ -55,6 +57,7 @@ FAMILIES = {
     "Grok1ModelForCausalLM": "grok1",
     "InternLM2ForCausalLM": "internlm2",
     "Llama4ForCausalLM": "llama4",
+    "Llama4ForConditionalGeneration": "llama4",
     "LlamaForCausalLM": "llama",
     "MiniCPMForCausalLM": "minicpm",
     "MistralForCausalLM": "mistral",
@@ -112,7 +115,7 @@ def read_model_config(
             or has keys that its family does not know.
     """
     folder = Path(model_dir)
-    hf = HFConfig.from_file(folder / "config.json")
+    hf = text_part(HFConfig.from_file(folder / "config.json"))
     family = find_family(hf.architecture)
     is_causal = hf.flag("is_causal", True)
     hf("classification_out_size", None)  # for read_pooling

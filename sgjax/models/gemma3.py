@@ -1,5 +1,8 @@
 """Gemma 3 (text): a Gemma 2 whose q and k heads are normed instead of capped, and whose layers with
-a window, five of six, have a RoPE of their own. https://arxiv.org/abs/2503.19786"""
+a window, five of six, have a RoPE of their own. Of checkpoints that read images too, the text part.
+
+https://arxiv.org/abs/2503.19786
+"""
 
 from flax import nnx
 from jaxtyping import Array, Float

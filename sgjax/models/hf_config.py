@@ -211,13 +211,15 @@ class HFConfig:
             raise self.error(key, "must be an integer of at least 0")
         return value
 
-    def inside(self, key: str) -> "HFConfig":
-        """A reader of the object that a key holds; it has to be finished by itself."""
+    def inside(self, key: str, defaults: Mapping[str, Any] | None = None) -> "HFConfig":
+        """A reader of the object that a key holds, with `defaults` for what it lacks; it has to be
+        finished by itself."""
         value = self(key)
         if not isinstance(value, Mapping):
             raise self.error(key, "must be an object")
         named = {"architectures": self._values.get("architectures")}
-        return HFConfig({**value, **named}, f"{self._source}, {key}")
+        lacking = {k: v for k, v in (defaults or {}).items() if value.get(k) is None}
+        return HFConfig({**value, **lacking, **named}, f"{self._source}, {key}")
 
     def at_most(self, key: str, most: int, *, of: str) -> int:
         """A size that another one limits."""

@@ -1,6 +1,7 @@
 """Llama 4's language model: one expert a token beside one that all have, and layers without RoPE.
 
 Layers with RoPE attend within chunks of the text, and queries of the others are scaled by position.
+Of checkpoints that read images too, the text part.
 https://ai.meta.com/blog/llama-4-multimodal-intelligence/
 """
 

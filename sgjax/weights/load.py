@@ -17,6 +17,7 @@ from sgjax.errors import CheckpointError
 from sgjax.layers.weight import Weight
 from sgjax.models.decoder import Params, build
 from sgjax.models.family import Family, ModelConfig, Table
+from sgjax.models.text_part import OF_IMAGES, PREFIX
 from sgjax.sharding.mesh import Placement
 from sgjax.sharding.rules import sharding
 from sgjax.weights.dummy import random_weight
@@ -169,7 +170,7 @@ class _Checkpoint:
         self.cfg = cfg
         self.sources: dict[str, list[Source]] = defaultdict(list)
         self.unused: list[Source] = []
-        self.ignored = (*IGNORED, *family.ignored)
+        self.ignored = (*IGNORED, *family.ignored, *(OF_IMAGES if _prefix(files) else ()))
         self.drafts = tuple(
             f"model.layers.{cfg.num_layers + layer}." for layer in range(cfg.draft_layers)
         )
@@ -267,17 +268,28 @@ class _Checkpoint:
         return out
 
 
+def _prefix(files: CheckpointFiles) -> str:
+    """What all names of a text part begin with; else nothing."""
+    return PREFIX if any(name.startswith(PREFIX) for name in files.names) else ""
+
+
 def _table(family: Family, cfg: ModelConfig, files: CheckpointFiles) -> Table:
-    """The family's, with the names that this checkpoint has. Of a model without a head they may
-    lack their common prefix, whatever the architecture is called, and a decoder's that classifies
-    has its scores beside it."""
+    """The family's, with the names that this checkpoint has."""
+    prefix = _prefix(files)
+    names = [name.removeprefix(prefix) for name in files.names]
+    return {prefix + name: target for name, target in _plain_table(family, cfg, names).items()}
+
+
+def _plain_table(family: Family, cfg: ModelConfig, names: list[str]) -> Table:
+    """Of a model without a head names may lack their common prefix, whatever the architecture is
+    called, and a decoder's that classifies has its scores beside it."""
     if cfg.pooling is None:
         return family.weights
-    is_bare = not any(name.startswith(family.prefix) for name in files.names)
+    is_bare = not any(name.startswith(family.prefix) for name in names)
     older = {
         new: old
         for new, old in family.older_endings.items()
-        if any(name.endswith(old) for name in files.names)
+        if any(name.endswith(old) for name in names)
     }
     table = {
         _renamed(name.removeprefix(family.prefix) if is_bare else name, older): target

@@ -290,6 +290,26 @@ LLAMA_4 = {
     "use_qk_norm": True,
     "vocab_size": 202048,
 }
+LLAMA_4_WITH_IMAGES = {
+    "architectures": ["Llama4ForConditionalGeneration"],
+    "boi_token_index": 200080,
+    "eoi_token_index": 200081,
+    "image_token_index": 200092,
+    "model_type": "llama4",
+    "text_config": {key: value for key, value in LLAMA_4.items() if key != "architectures"},
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.51.0.dev0",
+    "vision_config": {
+        "hidden_act": "gelu",
+        "hidden_size": 1408,
+        "image_size": 336,
+        "intermediate_size": 5632,
+        "model_type": "llama4_vision_model",
+        "num_attention_heads": 16,
+        "num_hidden_layers": 34,
+        "patch_size": 14,
+    },
+}
 DBRX = {
     "architectures": ["DbrxForCausalLM"],
     "attn_config": {"clip_qkv": 8, "kv_n_heads": 8, "model_type": "", "rope_theta": 500000},
@@ -411,6 +431,7 @@ MODELS = {
         131072,
     ),
     "Grok-1": Published(GROK, 315_684_820_992, 8192),
+    "Llama-4-Scout": Published(LLAMA_4_WITH_IMAGES, 107_769_861_120, 10_485_760),
     "Llama-4-Scout, text": Published(LLAMA_4, 107_769_861_120, 10_485_760),
     "Llama-4-Maverick, text": Published(
         LLAMA_4

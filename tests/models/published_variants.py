@@ -146,6 +146,50 @@ GEMMA3 = {
     "use_cache": True,
     "vocab_size": 262144,
 }
+GEMMA3_4B = {
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "boi_token_index": 255999,
+    "eoi_token_index": 256000,
+    "eos_token_id": [1, 106],
+    "image_token_index": 262144,
+    "initializer_range": 0.02,
+    "mm_tokens_per_image": 256,
+    "model_type": "gemma3",
+    "text_config": {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 34,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    },
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.50.0.dev0",
+    "vision_config": {
+        "hidden_size": 1152,
+        "image_size": 896,
+        "intermediate_size": 4304,
+        "model_type": "siglip_vision_model",
+        "num_attention_heads": 16,
+        "num_hidden_layers": 27,
+        "patch_size": 14,
+        "vision_use_head": False,
+    },
+}
+GEMMA3_27B = GEMMA3_4B | {
+    "text_config": {
+        "head_dim": 128,
+        "hidden_size": 5376,
+        "intermediate_size": 21504,
+        "model_type": "gemma3_text",
+        "num_attention_heads": 32,
+        "num_hidden_layers": 62,
+        "num_key_value_heads": 16,
+        "query_pre_attn_scalar": 168,
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+        "sliding_window": 1024,
+    },
+}
 _LAYERS = [*["sliding_attention"] * 5, "full_attention"] * 3
 GEMMA3_SMALL = {key: value for key, value in GEMMA3.items() if key != "sliding_window_pattern"} | {
     "_sliding_window_pattern": 6,
@@ -383,6 +427,9 @@ MODELS = {
     ),
     "Gemma-3-1B": Published(GEMMA3, 999_885_952, 32768),
     "Gemma-3-270M": Published(GEMMA3_SMALL, 268_098_176, 32768),
+    # All but the 416,866,032 that read images, and the projector's.
+    "Gemma-3-4B": Published(GEMMA3_4B, 4_300_079_472 - 416_866_032 - 2_950_272, 131072),
+    "Gemma-3-27B": Published(GEMMA3_27B, 27_432_406_640 - 416_866_032 - 6_194_304, 131072),
     "Command-R": Published(COMMAND_R, 34_980_831_232, 131072),
     "Command-R, of August 2024": Published(COMMAND_R_GROUPED, 32_296_476_672, 131072),
     "Command-R+": Published(COMMAND_R_PLUS, 103_810_674_688, 131072),

@@ -19,6 +19,7 @@ from sgjax.models import find_family, read_model_config
 from sgjax.models.decoder import build, forward
 from sgjax.models.family import ModelConfig
 from sgjax.models.hf_config import HFConfig
+from sgjax.models.text_part import text_part
 from sgjax.sharding.mesh import Placement, make_mesh
 from sgjax.weights.rules import num_experts, sources
 from tests.models import (
@@ -59,7 +60,7 @@ def read(name: str) -> ModelConfig:
 
 
 def configured(values: dict[str, Any]) -> ModelConfig:
-    hf = HFConfig(values)
+    hf = text_part(HFConfig(values))
     return find_family(hf.architecture).config(hf)
 
 

@@ -80,11 +80,6 @@ def test_both_dialects_of_gemma_3_say_the_same():
     assert read(new | {"rope_parameters": ropes, "layer_types": kinds}) == read(old)
 
 
-def test_gemma_3_with_images_is_an_architecture_of_its_own():
-    with pytest.raises(ConfigError, match="'Gemma3ForConditionalGeneration' is not supported"):
-        find_family("Gemma3ForConditionalGeneration")
-
-
 def test_gemma_3_knows_its_thetas_where_config_json_does_not_say_them():
     silent = ("rope_theta", "rope_local_base_freq")
     assert read({key: value for key, value in GEMMA3.items() if key not in silent}) == read(GEMMA3)
