@@ -10,6 +10,8 @@ from sgjax.errors import CheckpointError, ConfigError
 from sgjax.models import read_model_config
 from tests.models.harness import Stepper, make_weights_matter, reference_logits
 
+pytestmark = pytest.mark.torch
+
 TEXT = {
     "hidden_size": 32,
     "intermediate_size": 48,
