@@ -11,7 +11,9 @@ def steps(tmp_path_factory):
     folder = TinyLlama().save(tmp_path_factory.mktemp("tiny"))
     options = {"page_size": 4, "max_total_tokens": 400, "chunked_prefill_size": 32}
     config = ServeConfig(model_path=str(folder), max_running_requests=4, **options)
-    return Steps(prepare(config, lambda _: None).runner)
+    runner = prepare(config, lambda _: None).runner
+    runner.load()
+    return Steps(runner)
 
 
 @pytest.mark.parametrize(

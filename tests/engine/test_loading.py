@@ -1,6 +1,8 @@
 """Weights are loaded while programs compile: what it leaves, and where it fails."""
 
 import _thread
+import contextlib
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,16 @@ def folder(tmp_path_factory):
     return str(TinyLlama().save(tmp_path_factory.mktemp("tiny")))
 
 
+@contextlib.contextmanager
+def interruptible():
+    """As in a terminal: what a shell starts in the background ignores Ctrl-C."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
 def test_no_file_of_the_checkpoint_stays_open(folder):
     engine = Lockstep(model_path=folder, **LIMITS)
     try:
@@ -40,9 +52,10 @@ def test_weights_that_cannot_be_loaded_end_the_start_and_all_that_compiles(folde
         raise RuntimeError("RESOURCE_EXHAUSTED: no memory")
 
     monkeypatch.setattr(Unloaded, "load", load)
+    before = set(threading.enumerate())
     with pytest.raises(EngineDead, match="RESOURCE_EXHAUSTED"):
         LocalClient.start(ServeConfig(model_path=folder, **LIMITS))
-    assert not [each.name for each in threading.enumerate() if each.name.startswith("sgjax-")]
+    assert not [each.name for each in set(threading.enumerate()) - before]
 
 
 def test_a_start_that_is_interrupted_leaves_no_engine(folder, monkeypatch):
@@ -53,9 +66,9 @@ def test_a_start_that_is_interrupted_leaves_no_engine(folder, monkeypatch):
         return real(self, on_progress)
 
     monkeypatch.setattr(Unloaded, "load", load)
-    with pytest.raises(KeyboardInterrupt):
+    before = set(threading.enumerate())
+    with interruptible(), pytest.raises(KeyboardInterrupt):
         LocalClient.start(ServeConfig(model_path=folder, **LIMITS))
-    for thread in threading.enumerate():
-        if thread.name.startswith("sgjax-"):
-            thread.join(30)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
