@@ -3,9 +3,10 @@
     family, cfg = read_model_config(model_dir, context_length=None)
     cfg = cfg.for_tp(tp_size)
     mesh = make_mesh(tp_size)                                              # sgjax.sharding.mesh
-    graphdef, params = load_model(                                         # sgjax.weights.load
+    model = open_model(                                                    # sgjax.weights.load
         model_dir, family, cfg, Placement(mesh, kernels=None), dtype=dtype, load_format="auto"
     )
+    graphdef, params = model.graphdef, model.load()
     kv = init_kv(cfg, num_slots, dtype, mesh)                              # sgjax.cache.kv_cache
     logits, kv = forward(graphdef, params, kv, step)                       # sgjax.models.decoder
 

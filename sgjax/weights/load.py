@@ -80,24 +80,10 @@ def open_model(
     return Unloaded(graphdef, _abstract(weights, placement, dtype), list(weights), arrays)
 
 
-def load_model(
-    model_dir: str | Path,
-    family: Family,
-    cfg: ModelConfig,
-    placement: Placement,
-    *,
-    dtype: Any,
-    load_format: str = "auto",
-) -> tuple[nnx.GraphDef, Params]:
-    """What a model is, and its weights: `open_model` and `Unloaded.load` in one."""
-    opened = open_model(model_dir, family, cfg, placement, dtype=dtype, load_format=load_format)
-    return opened.graphdef, opened.load()
-
-
 def abstract_model(
     family: Family, cfg: ModelConfig, placement: Placement, *, dtype: Any
 ) -> tuple[nnx.GraphDef, Params]:
-    """As `load_model`, without values."""
+    """What `open_model` finds out, without its files."""
     graphdef, weights = _weights(family, cfg, placement)
     return graphdef, _abstract(weights, placement, dtype)
 

@@ -22,7 +22,7 @@ from sgjax.models import read_model_config
 from sgjax.models.decoder import forward
 from sgjax.models.family import Pooling
 from sgjax.sharding.mesh import Placement, make_mesh
-from sgjax.weights.load import load_model
+from sgjax.weights.load import open_model
 
 PAGE_SIZE = 4
 NUM_PAGES = 32
@@ -105,12 +105,11 @@ class Stepper:
         family, cfg = read_model_config(folder, context_length=context_length)
         self.cfg = cfg = dataclasses.replace(cfg, pooling=pooling or cfg.pooling).for_tp(tp, ep=ep)
         mesh = make_mesh(tp, ep_size=ep)
-        graphdef, self.params = load_model(
-            folder, family, cfg, Placement(mesh, attention), dtype=jnp.float32
-        )
+        model = open_model(folder, family, cfg, Placement(mesh, attention), dtype=jnp.float32)
+        self.params = model.load()
         self.kv = init_kv(cfg, NUM_PAGES * PAGE_SIZE, jnp.float32, mesh)
         self._forward = jax.jit(
-            functools.partial(forward, graphdef),
+            functools.partial(forward, model.graphdef),
             donate_argnums=1,
             compiler_options={"xla_backend_optimization_level": 0},  # it compiles twice as fast
         )
